@@ -1,0 +1,1 @@
+"""Synthetic defects inside any PyTorch training loop."""

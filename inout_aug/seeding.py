@@ -1,0 +1,115 @@
+"""(seed, epoch, index) -> random numbers, and the clock that says which epoch it is.
+
+No random state lives on any object: a stream is built where it is used, from integers alone, so a draw is the same in
+any worker, in any order, on any rank.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_UNSET = -1
+_WORD = (1 << 64) - 1
+_FEISTEL_ROUNDS = 4
+
+
+def check_seed(seed: int) -> int:
+    """Return `seed` as an int in [0, 2**64).
+
+    Raises:
+        ValueError: It is negative, too large, or not an integer.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= _WORD:
+        raise ValueError(f"seed must be an integer in [0, 2**64); got {seed!r}")
+    return int(seed)
+
+
+def stream(*key: int) -> np.random.Generator:
+    """Return the random stream of a key, usually `(seed, epoch, index)`.
+
+    Example:
+        >>> bool(stream(0, 1, 2).random() == stream(0, 1, 2).random())
+        True
+    """
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+
+
+def permuted(position: int, size: int, *key: int) -> int:
+    """Return where a keyed pseudo-random permutation of `range(size)` sends `position`, in constant memory.
+
+    A balanced Feistel network over the next power of four, cycle-walked into range (Black and Rogaway, "Ciphers with
+    arbitrary finite domains", 2002).
+
+    Args:
+        position: In [0, size).
+        size: Number of elements, at least 1.
+        key: Integers that choose the permutation.
+
+    Raises:
+        ValueError: `position` is out of range.
+
+    Example:
+        >>> sorted(permuted(i, 10, 7) for i in range(10)) == list(range(10))
+        True
+    """
+    if not 0 <= position < size:
+        raise ValueError(f"position must be in [0, {size}); got {position}")
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    low = (1 << half) - 1
+    rounds = [_mix(*key, r) for r in range(_FEISTEL_ROUNDS)]
+    value = position
+    while True:
+        left, right = value >> half, value & low
+        for round_key in rounds:
+            left, right = right, left ^ (_mix(round_key, right) & low)
+        value = left << half | right
+        if value < size:
+            return value
+
+
+def _mix(*words: int) -> int:
+    """Hash integers to 64 bits: splitmix64's finaliser, chained (Steele, Lea and Flood, 2014)."""
+    state = 0
+    for word in words:
+        state = (state + word + 0x9E3779B97F4A7C15) & _WORD
+        state = ((state ^ state >> 30) * 0xBF58476D1CE4E5B9) & _WORD
+        state = ((state ^ state >> 27) * 0x94D049BB133111EB) & _WORD
+        state ^= state >> 31
+    return state
+
+
+class EpochClock:
+    """Says in which epoch a synthetic index is drawn: what `set` was told, else how often the index was visited before.
+
+    Both live in shared memory, so that persistent workers and spawned ones see what the main process sets, and what
+    the others counted. Counting takes no lock: only a sampler that draws one index twice at the same instant in two
+    workers could miss a visit, and `set` makes such draws exact again.
+
+    Args:
+        length: Number of synthetic indices.
+    """
+
+    def __init__(self, length: int) -> None:
+        self._epoch: Tensor = torch.full((1,), _UNSET, dtype=torch.int64).share_memory_()
+        self._visits: Tensor = torch.zeros(length, dtype=torch.int32).share_memory_()
+
+    def set(self, epoch: int) -> None:
+        """Fix the epoch of every later draw, in all workers.
+
+        Raises:
+            ValueError: `epoch` is negative or not an integer.
+        """
+        if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
+            raise ValueError(f"epoch must be an integer >= 0; got {epoch!r}")
+        self._epoch[0] = int(epoch)
+
+    def tick(self, index: int) -> int:
+        """Return the epoch of this draw of `index`, counting it as a visit unless the epoch is set."""
+        epoch = int(self._epoch[0])
+        if epoch != _UNSET:
+            return epoch
+        visits = int(self._visits[index])
+        self._visits[index] = visits + 1
+        return visits
