@@ -7,12 +7,13 @@ Three protocols, by cost: a `Paster` paints on a host on the fly; a `SampleSourc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inout_aug.sample import Distribution, Image, Mask, Params, Sample
 
@@ -98,6 +99,19 @@ class Generator(Protocol):
         ...
 
 
+class Draws(Protocol):
+    """Samples ready to be drawn for one dataset: picklable, and pure in `position` and `epoch`."""
+
+    @property
+    def classes(self) -> NDArray[np.uint8]:
+        """Defect class of each position, shape (count,), the same in every epoch."""
+        ...
+
+    def __call__(self, position: int, epoch: int) -> Sample:
+        """Return the sample at `position` in [0, count); its label is the defect class."""
+        ...
+
+
 @runtime_checkable
 class SampleSource(Protocol):
     """Samples that exist already and cost microseconds to read."""
@@ -107,16 +121,13 @@ class SampleSource(Protocol):
         """Hex digest that identifies the samples."""
         ...
 
-    def bind(self, count: int, like: Sample, seed: int) -> Callable[[int, int], Sample]:
+    def bind(self, count: int, like: Sample, seed: int) -> Draws:
         """Get ready for a dataset; called once, in the main process.
 
         Args:
             count: Synthetic samples wanted per epoch.
             like: A real normal sample; draws have its size, channels and dtype.
             seed: Base seed of the wrapped dataset.
-
-        Returns:
-            `draw(position, epoch)`, a picklable pure function of `position` in [0, count) and `epoch`.
 
         Raises:
             ValueError: There are not enough samples, or they do not fit `like`.
@@ -175,7 +186,7 @@ def create(name: str, /, *args: Any, **kwargs: Any) -> Member:
     """
     points = available()
     if name not in points:
-        raise KeyError(f"no generator named {name!r} is installed; there are {sorted(points)}. Is its package installed?")
+        raise KeyError(f"no generator {name!r} is installed; there are {sorted(points)}. Is its package installed?")
     member = points[name].load()(*args, **kwargs)
     if not isinstance(member, Paster | SampleSource | Generator):
         raise TypeError(

@@ -27,13 +27,15 @@ def check_seed(seed: int) -> int:
 
 
 def stream(*key: int) -> np.random.Generator:
-    """Return the random stream of a key, usually `(seed, epoch, index)`.
+    """Return the random stream of a key, usually `(seed, epoch, index)`: integers in [0, 2**64).
 
     Example:
         >>> bool(stream(0, 1, 2).random() == stream(0, 1, 2).random())
         True
     """
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+    # two words for every integer: left to itself, SeedSequence takes (2**32,) for (0, 1)
+    words = np.array(key, dtype="<u8").view("<u4")
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
 
 
 def permuted(position: int, size: int, *key: int) -> int:
@@ -80,6 +82,21 @@ def _mix(*words: int) -> int:
     return state
 
 
+class EpochIndex(int):
+    """An index that says in which epoch it is drawn; a sampler that repeats an index yields these."""
+
+    epoch: int
+
+    def __new__(cls, index: int, epoch: int) -> EpochIndex:
+        """Return `index` with an epoch on it."""
+        self = super().__new__(cls, index)
+        self.epoch = epoch
+        return self
+
+    def __getnewargs__(self) -> tuple[int, int]:
+        return int(self), self.epoch
+
+
 class EpochClock:
     """Says in which epoch a synthetic index is drawn: what `set` was told, else how often the index was visited before.
 
@@ -92,8 +109,8 @@ class EpochClock:
     """
 
     def __init__(self, length: int) -> None:
-        self._epoch: Tensor = torch.full((1,), _UNSET, dtype=torch.int64).share_memory_()
-        self._visits: Tensor = torch.zeros(length, dtype=torch.int32).share_memory_()
+        self._epoch = _shared(torch.full((1,), _UNSET, dtype=torch.int64))
+        self._visits = _shared(torch.zeros(length, dtype=torch.int32))
 
     def set(self, epoch: int) -> None:
         """Fix the epoch of every later draw, in all workers.
@@ -113,3 +130,7 @@ class EpochClock:
         visits = int(self._visits[index])
         self._visits[index] = visits + 1
         return visits
+
+
+def _shared(tensor: Tensor) -> Tensor:
+    return tensor.share_memory_()  # type: ignore[no-untyped-call, no-any-return]

@@ -1,0 +1,271 @@
+"""The one line a user adds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch.utils.data import Dataset, IterableDataset
+
+from inout_aug import containers
+from inout_aug.containers import Denormalize
+from inout_aug.dataset import InOutDataset
+from inout_aug.injector import Injector
+from inout_aug.labels import infer_rule, read_labels
+from inout_aug.layout import Fields, Key, Layout, get_field, infer_layout
+from inout_aug.mixer import InOutMixer
+from inout_aug.plugin import Draws, Generator, Member, Paster, SampleSource, name_of
+from inout_aug.sample import Sample
+from inout_aug.seeding import check_seed
+from inout_aug.stream import PERIOD, InOutIterableDataset
+from inout_aug.transform import ItemTransform, Transform, TransformOn
+
+
+class InOutAugment:
+    """Adds synthetic positives to any dataset: `train = InOutAugment(generators=[...], ratio=0.5)(train_set)`.
+
+    Out-of-distribution defects are painted on the dataset's normal samples at every visit, in-distribution ones come
+    from a cache; by default half of each (In&Out, section 3.3).
+
+    Args:
+        generators: Pasters, cached samplers and generators.
+        ratio: Synthetic positives per real sample: adds `round(ratio * len(dataset))`.
+        n_aug: Instead: how many to add.
+        balance: Instead: the share of positives wanted in the wrapped dataset, in (0, 1); the number follows from the
+            labels.
+        weights: Shares of the generators, in order or by class name.
+        seed: Base seed; the same seed gives the same bytes.
+        resample: Draw new synthetic samples in every epoch.
+        normal_label: The dataset's label of normal samples.
+        positive_label: The label that synthetic positives get, or one for each defect class. Default: the one other
+            label that the dataset has, else 1.
+
+    Raises:
+        ValueError: Not exactly one of `ratio`, `n_aug` and `balance` is given, or a value is out of range.
+        TypeError: A generator is none.
+
+    Example:
+        >>> from inout_aug import InOutAugment, MemSegPaste
+        >>> from inout_aug.datasets import Surfaces
+        >>> train = InOutAugment(generators=[MemSegPaste()], ratio=0.5)(Surfaces(100, size=(64, 64)))
+        >>> len(train)
+        150
+    """
+
+    def __init__(
+        self,
+        *,
+        generators: Sequence[Member],
+        ratio: float | None = None,
+        n_aug: int | None = None,
+        balance: float | None = None,
+        weights: Mapping[str, float] | Sequence[float] | None = None,
+        seed: int = 0,
+        resample: bool = True,
+        normal_label: int = 0,
+        positive_label: int | Mapping[int, int] | None = None,
+    ) -> None:
+        given = {"ratio": ratio, "n_aug": n_aug, "balance": balance}
+        if sum(value is not None for value in given.values()) != 1:
+            raise ValueError(f"give exactly one of ratio=, n_aug= and balance=; got {given}")
+        if ratio is not None and not (math.isfinite(ratio) and ratio >= 0):
+            raise ValueError(f"ratio is synthetic positives per real sample, finite and >= 0; got {ratio}")
+        if n_aug is not None and (isinstance(n_aug, bool) or n_aug != int(n_aug) or n_aug < 0):
+            raise ValueError(f"n_aug is a number of samples, an integer >= 0; got {n_aug}")
+        if balance is not None and not 0 < balance < 1:
+            raise ValueError(f"balance is the share of positives, in (0, 1); got {balance}")
+        for member in generators:
+            if not isinstance(member, Paster | SampleSource | Generator):
+                raise TypeError(
+                    f"{member!r} is no generator: it needs make_params and apply (Paster), bind (SampleSource) or "
+                    "generate (Generator)"
+                )
+        self.mixer = InOutMixer(generators, weights)
+        self.ratio, self.n_aug, self.balance = ratio, n_aug, balance
+        self.seed = check_seed(seed)
+        self.resample = resample
+        self.normal_label, self.positive_label = normal_label, positive_label
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # an IterableDataset is a Dataset too; the first match holds
+        self,
+        dataset: IterableDataset[Any],
+        *,
+        transform: Transform | None = ...,
+        transform_on: TransformOn = ...,
+        layout: Layout | None = ...,
+        mask_value: int | None = ...,
+        denormalize: Denormalize | None = ...,
+        defaults: Mapping[Key, Any] | None = ...,
+    ) -> InOutIterableDataset: ...
+
+    @overload
+    def __call__(
+        self,
+        dataset: Dataset[Any] | Sequence[Any],
+        *,
+        transform: Transform | None = ...,
+        transform_on: TransformOn = ...,
+        labels: ArrayLike | None = ...,
+        layout: Layout | None = ...,
+        mask_value: int | None = ...,
+        denormalize: Denormalize | None = ...,
+        defaults: Mapping[Key, Any] | None = ...,
+    ) -> InOutDataset: ...
+
+    def __call__(
+        self,
+        dataset: Any,
+        *,
+        transform: Transform | None = None,
+        transform_on: TransformOn = "auto",
+        labels: ArrayLike | None = None,
+        layout: Layout | None = None,
+        mask_value: int | None = None,
+        denormalize: Denormalize | None = None,
+        defaults: Mapping[Key, Any] | None = None,
+    ) -> InOutDataset | InOutIterableDataset:
+        """Wrap a dataset.
+
+        Args:
+            dataset: Map-style or iterable; items are tuples, lists, mappings or dataclasses of an image and a label, a
+                mask, or both.
+            transform: Runs after the defects are in, on real and synthetic items alike.
+            transform_on: What a plain callable is called with: "image" or "item".
+            labels: Of the real samples, one number each; else the dataset's `targets` or `labels`, else one scan.
+            layout: How items are read, where it cannot be told.
+            mask_value: What stands for a defect in 8-bit masks, 1 or 255, where no real mask shows it.
+            denormalize: (mean, std), if the dataset normalises its images and cannot be changed.
+            defaults: Values of other fields in synthetic items; else they are the host's.
+
+        Returns:
+            An `InOutDataset`, or an `InOutIterableDataset` for an iterable one.
+
+        Raises:
+            AmbiguousLayout: The items can be read in more than one way, or in none.
+            TypeError: A part has an unsupported type.
+            ValueError: There is no normal sample to paint on, or an image, mask or label is not as it must be.
+        """
+        options = {"mask_value": mask_value, "denormalize": denormalize, "defaults": defaults}
+        if layout is not None and any(value is not None for value in options.values()):
+            raise ValueError(f"with layout=, give {', '.join(options)} to the layout itself")
+        first = _first_item(dataset)
+        found = layout or infer_layout(first, mask_value=mask_value, denormalize=denormalize, defaults=defaults)
+        settle_mask = layout is None and mask_value is None and isinstance(found, Fields) and found.mask is not None
+        apply = None if transform is None else ItemTransform(transform, found, transform_on)
+        if isinstance(dataset, IterableDataset):
+            if labels is not None:
+                raise ValueError("labels= is for map-style datasets; items of an iterable one carry a label or a mask")
+            return self._wrap_iterable(dataset, _with_mask_value(found, first) if settle_mask else found, apply, first)
+        real_labels = read_labels(dataset, found, labels)
+        if settle_mask:
+            positives = np.flatnonzero(real_labels != self.normal_label)
+            found = _with_mask_value(found, dataset[int(positives[0])] if len(positives) else first)
+        return self._wrap_map(dataset, found, apply, real_labels)
+
+    def _wrap_map(
+        self, dataset: Any, layout: Layout, transform: ItemTransform | None, labels: NDArray[np.int64]
+    ) -> InOutDataset:
+        total = self._total(labels)
+        normals = np.flatnonzero(labels == self.normal_label)
+        if total and not len(normals):
+            raise ValueError(
+                f"no normal sample to paint on: no label equals normal_label={self.normal_label}; the labels are "
+                f"{np.unique(labels)[:10].tolist()}. Pass normal_label="
+            )
+        rule = infer_rule(labels, self.normal_label, self.positive_label)
+        members = self._bind(total, layout.unpack(dataset[int(normals[0])])) if total else ()
+        return InOutDataset(
+            dataset,
+            injector=Injector(names=self.mixer.names, members=members, layout=layout, rule=rule, transform=transform),
+            schedule=self.mixer.schedule(total),
+            labels=labels,
+            seed=self.seed,
+            resample=self.resample,
+        )
+
+    def _wrap_iterable(
+        self, dataset: Any, layout: Layout, transform: ItemTransform | None, first: Any
+    ) -> InOutIterableDataset:
+        if self.ratio is None:
+            raise ValueError("an iterable dataset needs ratio=: n_aug= and balance= need to know its length and labels")
+        rule = infer_rule(np.empty(0, np.int64), self.normal_label, self.positive_label)
+        members = self._bind(PERIOD, layout.unpack(first))
+        return InOutIterableDataset(
+            dataset,
+            injector=Injector(names=self.mixer.names, members=members, layout=layout, rule=rule, transform=transform),
+            rhythm=self.mixer.schedule(PERIOD),
+            ratio=self.ratio,
+            seed=self.seed,
+            resample=self.resample,
+        )
+
+    def _bind(self, total: int, like: Sample) -> tuple[Paster | Draws, ...]:
+        """Return, for each generator, what a dataset can draw from in a worker."""
+        counts = self.mixer.counts(total)
+        return tuple(
+            _ready(member, count, like, self.seed) for member, count in zip(self.mixer.members, counts, strict=True)
+        )
+
+    def _total(self, labels: NDArray[np.int64]) -> int:
+        """Return how many synthetic samples to add."""
+        if self.n_aug is not None:
+            return int(self.n_aug)
+        if self.ratio is not None:
+            return round(self.ratio * len(labels))
+        share = float(self.balance or 0)
+        positives = int(np.count_nonzero(labels != self.normal_label))
+        missing = (share * len(labels) - positives) / (1 - share)
+        if missing < -0.5:
+            raise ValueError(
+                f"balance={share} is the share of positives to reach, but {positives} of {len(labels)} samples are "
+                "positive already"
+            )
+        return max(0, round(missing))
+
+
+def _first_item(dataset: Any) -> Any:
+    """Return the first item of a dataset that can be wrapped."""
+    if isinstance(dataset, IterableDataset):
+        items = list(itertools.islice(dataset, 1))
+    elif not hasattr(dataset, "__getitem__"):
+        raise TypeError(f"a dataset is indexable or an IterableDataset; got {type(dataset).__name__}")
+    elif not hasattr(dataset, "__len__"):
+        raise TypeError(
+            f"{type(dataset).__name__} has no __len__, so a ratio of it is not defined. Add __len__, take a "
+            "torch.utils.data.Subset of it, or make it an IterableDataset"
+        )
+    else:
+        items = [dataset[0]] if len(dataset) else []
+    if not items:
+        raise ValueError("the dataset is empty")
+    return items[0]
+
+
+def _ready(member: Member, count: int, like: Sample, seed: int) -> Paster | Draws:
+    if isinstance(member, Paster):
+        return member
+    if isinstance(member, SampleSource):
+        return member.bind(count, like, seed)
+    raise TypeError(
+        f"{name_of(member)} is an expensive generator, which never runs in a loader worker: make its samples first and "
+        "pass the cached ones"
+    )
+
+
+def _with_mask_value(layout: Layout, item: Any) -> Layout:
+    """Return the layout with the mask convention that an item shows."""
+    if not isinstance(layout, Fields) or layout.mask is None:
+        return layout
+    value = containers.mask_convention(get_field(item, layout.mask))
+    if value is None:
+        raise ValueError(
+            "all masks seen are empty, so whether a defect pixel is 1 or 255 cannot be told. Pass mask_value=1 or "
+            "mask_value=255"
+        )
+    return replace(layout, mask_value=value)

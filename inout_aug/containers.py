@@ -1,0 +1,281 @@
+"""One value of a dataset's item <-> arrays: PIL, numpy, torch and tv_tensors images, masks and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+from torch import Tensor
+
+from inout_aug.sample import Image, Mask, check_image
+
+Statistic: TypeAlias = float | Sequence[float]
+Denormalize: TypeAlias = tuple[Statistic, Statistic]
+
+# float steps by which x * std + mean may miss [0, 1] through rounding
+_SLACK = 1e-3
+_PIL_IMAGE_MODES = {"L": np.uint8, "RGB": np.uint8, "I;16": np.uint16, "I": np.uint16}
+_PIL_MASK_MODES = ("1", "L", "P", "I", "I;16")
+
+
+def is_spatial(value: object) -> bool:
+    """Return whether a value is an image or a mask by its type and number of axes."""
+    return isinstance(value, PILImage.Image) or (isinstance(value, np.ndarray | Tensor) and value.ndim >= 2)
+
+
+def is_scalar(value: object) -> bool:
+    """Return whether a value can be a class label: a number, or an array or tensor of one number."""
+    if isinstance(value, np.ndarray | Tensor):
+        return value.ndim <= 1 and (value.size if isinstance(value, np.ndarray) else value.numel()) == 1
+    return isinstance(value, int | float | np.number | np.bool_)
+
+
+def spatial_size(value: object) -> tuple[int, int] | None:
+    """Return (height, width) of an image or mask; None if it has no two spatial axes."""
+    if isinstance(value, PILImage.Image):
+        return value.height, value.width
+    if isinstance(value, np.ndarray) and value.ndim in (2, 3):
+        # a leading singleton axis is a channel of a mask, a trailing one of either
+        return cast(tuple[int, int], value.shape[1:] if value.ndim == 3 and value.shape[0] == 1 else value.shape[:2])
+    if isinstance(value, Tensor) and value.ndim in (2, 3):
+        return value.shape[-2], value.shape[-1]
+    return None
+
+
+def decode_image(value: object, denormalize: Denormalize | None = None) -> Image:
+    """Return any supported image as uint8 or uint16 (H, W, C).
+
+    Args:
+        value: PIL image of mode L, RGB, I or I;16; numpy (H, W), (H, W, 1) or (H, W, 3); tensor or tv_tensors.Image
+            (H, W), (1, H, W) or (3, H, W). Integers are uint8 or uint16, floats are in [0, 1] and become uint8.
+        denormalize: (mean, std) that a normalised float image was made with, each a number or one per channel.
+
+    Raises:
+        TypeError: Of another container, mode or dtype.
+        ValueError: Of another shape, not finite, or out of range, as a normalised image is.
+    """
+    if isinstance(value, PILImage.Image):
+        array = _from_pil(value)
+    elif isinstance(value, Tensor):
+        if value.ndim == 3 and value.shape[0] not in (1, 3):
+            raise ValueError(
+                f"an image tensor has shape (C, H, W) with 1 or 3 channels; got {tuple(value.shape)}. "
+                "Drop an alpha channel with image[:3]; permute(2, 0, 1) turns (H, W, C) into (C, H, W)"
+            )
+        array = value.detach().cpu().as_subclass(Tensor).numpy()
+        array = array.transpose(1, 2, 0) if array.ndim == 3 else array
+    elif isinstance(value, np.ndarray):
+        if value.ndim == 3 and value.shape[0] in (1, 3) and value.shape[2] not in (1, 3):
+            raise ValueError(
+                f"a numpy image has shape (H, W, C); got {value.shape}, which looks like (C, H, W). "
+                "Return image.transpose(1, 2, 0), or a torch tensor"
+            )
+        array = value
+    else:
+        raise TypeError(f"an image is a PIL image, numpy array or torch tensor; got {type(value).__name__}")
+    if array.ndim == 2:
+        array = array[..., None]
+    if np.issubdtype(array.dtype, np.floating):
+        array = _from_float(array, denormalize)
+    elif denormalize is not None:
+        raise ValueError(f"denormalize= is for float images; this one is {array.dtype}. Leave it out")
+    image = np.ascontiguousarray(array)
+    check_image(image)
+    return image
+
+
+def encode_image(image: Image, like: object, denormalize: Denormalize | None, base: Image | None) -> object:
+    """Return `image` in the container, dtype and range of `like`.
+
+    Args:
+        image: uint8 or uint16, (H, W, C).
+        like: A value that `decode_image` accepts.
+        denormalize: As for `decode_image`; applied in reverse.
+        base: `like` decoded, if `image` was painted on it: then a float image keeps its own values, bit for bit,
+            wherever `image` equals `base`. None if the two are unrelated.
+    """
+    if isinstance(like, PILImage.Image):
+        flat = image[..., 0] if image.shape[2] == 1 else image
+        return PILImage.fromarray(flat.astype(np.int32) if like.mode == "I" else flat)
+    array: NDArray[Any] = image if image.ndim == like.ndim or like.ndim == 3 else image[..., 0]  # type: ignore[attr-defined]
+    if isinstance(like, Tensor):
+        array = np.ascontiguousarray(array.transpose(2, 0, 1)) if array.ndim == 3 else array
+        encoded = torch.from_numpy(array)
+        if like.is_floating_point():
+            encoded = _to_float_tensor(encoded, like.dtype, denormalize)
+            if base is not None:
+                same = torch.from_numpy((image == base).all(axis=2))
+                encoded = torch.where(same, like.detach().cpu().as_subclass(Tensor), encoded)
+        return _wrap_like(encoded, like)
+    if not isinstance(like, np.ndarray):
+        raise TypeError(f"an image is a PIL image, numpy array or torch tensor; got {type(like).__name__}")
+    if np.issubdtype(like.dtype, np.floating):
+        floats = _to_float_array(array, like.dtype, denormalize)
+        if base is not None:
+            same_pixels = (image == base).all(axis=2)
+            floats = np.where(same_pixels[..., None] if floats.ndim == 3 else same_pixels, like, floats)
+        return floats
+    return array
+
+
+def decode_mask(value: object, mask_value: int) -> Mask:
+    """Return any supported mask as uint8 (H, W) of class ids.
+
+    Args:
+        value: PIL image; numpy (H, W), (H, W, 1) or (1, H, W); tensor or tv_tensors.Mask (H, W) or (1, H, W);
+            bool, integer, or float of whole numbers.
+        mask_value: What stands for class 1: 1 if the values are class ids, 255 if they are 0 and 255.
+
+    Raises:
+        TypeError: Of another container or mode.
+        ValueError: Of another shape, or with values that are no classes.
+    """
+    array = _mask_array(value)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    if np.issubdtype(array.dtype, np.floating) and not np.array_equal(array, np.rint(array)):
+        raise ValueError("a mask holds whole numbers; this one has values between. Resize masks with nearest neighbour")
+    if mask_value != 1:
+        foreign = (array != 0) & (array != mask_value)
+        if foreign.any():
+            raise ValueError(
+                f"a mask holds 0 and {mask_value} here; got {array[foreign].flat[0]}. Resize masks with nearest "
+                "neighbour, or pass mask_value=1 if the values are class ids"
+            )
+        return np.asarray(array == mask_value, dtype=np.uint8)
+    if array.size and (array.min() < 0 or array.max() > 255):
+        raise ValueError(f"mask classes are 0..255; got {array.min()}..{array.max()}")
+    return array.astype(np.uint8)
+
+
+def encode_mask(mask: Mask, like: object, mask_value: int) -> object:
+    """Return a class-id mask in the container, shape, dtype and values of `like`."""
+    array = _mask_array(like)
+    values: NDArray[Any] = mask.astype(array.dtype)
+    if mask_value != 1 and array.dtype != np.bool_:
+        values = (mask > 0).astype(array.dtype) * array.dtype.type(mask_value)
+    if isinstance(like, PILImage.Image):
+        encoded = PILImage.fromarray(values)
+        if like.mode == "P":
+            encoded.putpalette(like.getpalette() or [])
+        return encoded
+    values = values.reshape(like.shape)  # type: ignore[attr-defined]
+    return _wrap_like(torch.from_numpy(values), like) if isinstance(like, Tensor) else values
+
+
+def has_foreground(value: object) -> bool:
+    """Return whether any pixel of a mask, in any container, is not background."""
+    return bool(_mask_array(value).any())
+
+
+def mask_convention(value: object) -> int | None:
+    """Return what stands for class 1 in masks like this one, 1 or 255; None if this one cannot tell.
+
+    Booleans, floats and wide integers are class ids by convention. An 8-bit mask tells only by its foreground.
+    """
+    array = _mask_array(value)
+    top = array.max(initial=0)
+    if top == 255 and np.isin(array, (0, 255)).all():
+        return 255
+    return None if array.dtype == np.uint8 and top == 0 else 1
+
+
+def decode_label(value: object) -> int:
+    """Return a class label as an int.
+
+    Raises:
+        TypeError: It is not a number, or not a whole one.
+    """
+    if is_scalar(value):
+        number: Any = value.item() if isinstance(value, np.ndarray | Tensor | np.generic) else value
+        if number == int(number):
+            return int(number)
+    raise TypeError(f"a label is a whole number; got {value!r}. Map class names to numbers, or pass labels=")
+
+
+def encode_label(label: int, like: object) -> object:
+    """Return `label` in the type and shape of `like`."""
+    if isinstance(like, Tensor):
+        return torch.full_like(like, label)
+    if isinstance(like, np.ndarray):
+        return np.full_like(like, label)
+    return type(like)(label)  # type: ignore[call-arg]
+
+
+def _from_pil(value: PILImage.Image) -> NDArray[Any]:
+    if value.mode not in _PIL_IMAGE_MODES:
+        raise TypeError(
+            f"a PIL image has mode {', '.join(_PIL_IMAGE_MODES)}; got {value.mode}. Use image.convert('RGB') or ('L')"
+        )
+    array = np.asarray(value)
+    if value.mode == "I" and (array.min() < 0 or array.max() > 65535):
+        raise ValueError(f"a PIL image of mode I holds 16-bit values here; got {array.min()}..{array.max()}")
+    return array.astype(_PIL_IMAGE_MODES[value.mode], copy=False)
+
+
+def _from_float(array: NDArray[Any], denormalize: Denormalize | None) -> NDArray[np.uint8]:
+    values = array.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError("a float image has NaN or infinite values. Check how it was read or scaled")
+    slack = 0.0
+    if denormalize is not None:
+        mean, std = (np.asarray(part, dtype=np.float32) for part in denormalize)
+        values, slack = values * std + mean, _SLACK
+    low, high = values.min(initial=0), values.max(initial=0)
+    if low < -slack or high > 1 + slack:
+        found = f"a float image is in [0, 1]; got [{low:.3g}, {high:.3g}]"
+        if denormalize is not None:
+            raise ValueError(f"{found} after denormalize={denormalize}: that is not what it was normalised with")
+        raise ValueError(
+            f"{found}, which looks {'like 0..255' if low >= 0 and high > 4 else 'normalised'}. Take Normalize (or the "
+            "scaling) out of the dataset and pass it as transform=, which runs after the defects are in; or pass "
+            "denormalize=(mean, std)"
+        )
+    return np.asarray(np.rint(values.clip(0, 1) * 255), dtype=np.uint8)
+
+
+def _to_float_array(array: NDArray[Any], dtype: np.dtype[Any], denormalize: Denormalize | None) -> NDArray[Any]:
+    floats = array.astype(np.float32) / np.float32(255)
+    if denormalize is not None:
+        mean, std = (np.asarray(part, dtype=np.float32) for part in denormalize)
+        floats = (floats - mean) / std
+    return floats.astype(dtype)
+
+
+def _to_float_tensor(array: Tensor, dtype: torch.dtype, denormalize: Denormalize | None) -> Tensor:
+    floats = array.to(torch.float32) / 255
+    if denormalize is not None:
+        mean, std = (torch.as_tensor(part, dtype=torch.float32).reshape(-1, 1, 1) for part in denormalize)
+        floats = (floats - mean) / std
+        floats = floats.reshape(array.shape)
+    return floats.to(dtype)
+
+
+def _mask_array(value: object) -> NDArray[Any]:
+    if isinstance(value, PILImage.Image):
+        if value.mode not in _PIL_MASK_MODES:
+            raise TypeError(f"a PIL mask has mode {', '.join(_PIL_MASK_MODES)}; got {value.mode}")
+        array = np.asarray(value)
+    elif isinstance(value, Tensor):
+        array = value.detach().cpu().as_subclass(Tensor).numpy()
+    elif isinstance(value, np.ndarray):
+        array = value
+    else:
+        raise TypeError(f"a mask is a PIL image, numpy array or torch tensor; got {type(value).__name__}")
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array[0] if array.shape[0] == 1 else array[..., 0]
+    if array.ndim != 2:
+        raise ValueError(f"a mask has one value per pixel, shape (H, W); got {array.shape}")
+    return array
+
+
+def _wrap_like(value: Tensor, like: Tensor) -> Tensor:
+    if type(like) is Tensor:
+        return value
+    from torchvision import tv_tensors
+
+    return cast(Tensor, tv_tensors.wrap(value, like=like))

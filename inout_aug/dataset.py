@@ -1,0 +1,187 @@
+"""A map-style dataset with synthetic positives after its real samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from inout_aug.injector import Host, Injector, Slot, Summary, as_int
+from inout_aug.sample import Sample
+from inout_aug.sampler import PositivesSampler
+from inout_aug.seeding import EpochClock, EpochIndex, permuted
+
+
+class InOutDataset(Dataset[Any]):
+    """What `InOutAugment` makes of a map-style dataset: its samples untouched and in order, then the synthetic ones.
+
+    `len(train) == len(dataset) + n_synthetic`, the same on every rank. Synthetic sample k of epoch e depends on
+    `(seed, e, k)` alone, whatever the workers. Attributes of the wrapped dataset are available; `targets` covers the
+    synthetic samples too.
+
+    Args:
+        dataset: The wrapped dataset.
+        injector: Makes the synthetic items.
+        schedule: Member of each synthetic index, uint8, shape (n_synthetic,).
+        labels: Of the real samples, int64, shape (len(dataset),).
+        seed: Base seed.
+        resample: Draw anew at every visit; False gives the same synthetic samples in every epoch.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        injector: Injector,
+        schedule: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        seed: int,
+        resample: bool,
+    ) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        self._injector = injector
+        self._schedule = schedule
+        self._positions = _positions_within(schedule)
+        self._labels = labels
+        self._hosts = np.flatnonzero(labels == injector.rule.normal)
+        self._clock = EpochClock(len(schedule))
+        if not resample:
+            self._clock.set(0)
+        self._resample = resample
+
+    def __len__(self) -> int:
+        return len(self._labels) + len(self._schedule)
+
+    def __getitem__(self, index: int) -> Any:
+        position = as_int(index, len(self))
+        synthetic = position - len(self._labels)
+        if synthetic < 0:
+            return self._injector.real(self.dataset[position])
+        epoch = self._epoch_of(index, synthetic)
+        return self._injector.item(self._slot(synthetic, epoch), self._hosts_for(synthetic, epoch))
+
+    def __getattr__(self, name: str) -> Any:
+        # special methods are never forwarded: __getitems__ of the wrapped dataset would bypass the synthetic samples
+        if name.startswith("__") or "dataset" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """Label of every sample, real and synthetic, int64, shape (len(self),)."""
+        synthetic = np.empty(len(self._schedule), np.int64)
+        for member in np.unique(self._schedule):
+            slots = self._schedule == member
+            synthetic[slots] = self._injector.labels(int(member), int(np.count_nonzero(slots)))
+        return np.concatenate([self._labels, synthetic])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch it is, for all workers, as for a DistributedSampler.
+
+        Without a call, an index is in the epoch that counts its earlier visits. No effect with `resample=False`.
+
+        Raises:
+            ValueError: `epoch` is not an integer >= 0.
+        """
+        if self._resample:
+            self._clock.set(epoch)
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """Return a sample before the transform, with its origin: to look at, explain or replay.
+
+        Args:
+            index: As for `self[index]`.
+            epoch: Epoch of a synthetic sample.
+
+        Raises:
+            IndexError: `index` is out of range.
+        """
+        position = as_int(index, len(self))
+        synthetic = position - len(self._labels)
+        if synthetic < 0:
+            return self._injector.layout.unpack(self.dataset[position])
+        return self._injector.sample(self._slot(synthetic, epoch), self._hosts_for(synthetic, epoch))[0]
+
+    def summary(self) -> Summary:
+        """Print and return how many samples there are of each kind, and the share of positives."""
+        counts = np.bincount(self._schedule, minlength=len(self._injector.names)).tolist()
+        positives = int(np.count_nonzero(self._labels != self._injector.rule.normal))
+        summary = Summary(len(self._labels), positives, dict(zip(self._injector.names, counts, strict=True)))
+        print(summary)
+        return summary
+
+    def sampler(
+        self,
+        *,
+        positives: float = 0.5,
+        real: float = 0.5,
+        num_samples: int | None = None,
+        seed: int | None = None,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+    ) -> PositivesSampler:
+        """Return a sampler that fixes the share of positives, and of real ones among them: the recommended way.
+
+        Few real defects would otherwise drown among many synthetic ones.
+
+        Args:
+            positives: Share of positives in what the loop draws, in (0, 1].
+            real: Share of real samples among the positives, in [0, 1]; 1 where there are no synthetic ones, 0 where
+                there are no real ones.
+            num_samples: Draws per epoch over all ranks; default `len(self)`.
+            seed: Default: that of the dataset.
+            num_replicas: Number of ranks; default from `torch.distributed`, else 1.
+            rank: This process's rank; default likewise.
+
+        Raises:
+            ValueError: A share is out of range, or there is nothing to draw from.
+        """
+        is_positive = self._labels != self._injector.rule.normal
+        n_real = len(self._labels)
+        return PositivesSampler(
+            normals=np.flatnonzero(~is_positive),
+            real=np.flatnonzero(is_positive),
+            synthetic=np.arange(n_real, len(self)),
+            positives=positives,
+            real_share=real,
+            num_samples=len(self) if num_samples is None else num_samples,
+            seed=self.seed if seed is None else seed,
+            num_replicas=num_replicas,
+            rank=rank,
+        )
+
+    def _epoch_of(self, index: int, synthetic: int) -> int:
+        if isinstance(index, EpochIndex) and self._resample:
+            return index.epoch
+        return self._clock.tick(synthetic)
+
+    def _slot(self, synthetic: int, epoch: int) -> Slot:
+        member, position = int(self._schedule[synthetic]), int(self._positions[synthetic])
+        return Slot(member, position, epoch, (self.seed, epoch, synthetic))
+
+    def _hosts_for(self, synthetic: int, epoch: int) -> _Hosts:
+        return _Hosts(self.dataset, self._hosts, synthetic, (self.seed, epoch))
+
+
+class _Hosts:
+    """The hosts of one synthetic sample: within an epoch all normals are used evenly, in an order of that epoch."""
+
+    def __init__(self, dataset: Any, hosts: NDArray[np.int64], synthetic: int, key: tuple[int, int]) -> None:
+        self.dataset, self.hosts, self.synthetic, self.key = dataset, hosts, synthetic, key
+
+    def __call__(self, attempt: int) -> Host:
+        turn, position = divmod(self.synthetic + attempt, len(self.hosts))
+        index = int(self.hosts[permuted(position, len(self.hosts), *self.key, turn)])
+        return index, self.dataset[index]
+
+
+def _positions_within(schedule: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return for each slot how many earlier slots have the same member."""
+    positions = np.empty(len(schedule), np.int32)
+    for member in np.unique(schedule):
+        slots = np.flatnonzero(schedule == member)
+        positions[slots] = np.arange(len(slots))
+    return positions

@@ -1,0 +1,196 @@
+"""Makes synthetic sample k of epoch e; the map-style and the iterable wrapper both inject what it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inout_aug import containers
+from inout_aug.labels import LabelRule
+from inout_aug.layout import Fields, Layout, get_field, replace_fields
+from inout_aug.plugin import Draws, HostRefused, Paster, fingerprint_of
+from inout_aug.sample import Origin, Sample
+from inout_aug.seeding import stream
+from inout_aug.transform import ItemTransform
+
+# a host is an item of the wrapped dataset and its index there
+Host: TypeAlias = tuple[int, Any]
+
+_MAX_HOSTS = 20
+_MAX_TRANSFORMS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One synthetic sample to make.
+
+    Attributes:
+        member: Which generator makes it.
+        position: The how-manieth of that generator's samples it is, in one round through them.
+        turn: Which round that is: the epoch, in a map-style dataset.
+        key: `(seed, epoch, index)`, all that its randomness depends on.
+    """
+
+    member: int
+    position: int
+    turn: int
+    key: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Injector:
+    """Makes synthetic items and runs the user's transform.
+
+    Attributes:
+        names: One per generator.
+        members: Pasters, or draws from a bound sample source.
+        layout: How items are read and written.
+        rule: Labels of normal and synthetic samples.
+        transform: Runs on every item, real or synthetic; None for nothing.
+    """
+
+    names: tuple[str, ...]
+    members: tuple[Paster | Draws, ...]
+    layout: Layout
+    rule: LabelRule
+    transform: ItemTransform | None
+
+    def labels(self, member: int, count: int) -> NDArray[np.int64]:
+        """Return the dataset's label of a member's first `count` samples, int64, shape (count,)."""
+        maker = self.members[member]
+        if isinstance(maker, Paster):
+            return np.full(count, self.rule.label_of(_defect_class(maker)), np.int64)
+        kinds, which = np.unique(maker.classes[:count], return_inverse=True)
+        return np.array([self.rule.label_of(int(kind)) for kind in kinds], np.int64)[which]
+
+    def sample(self, slot: Slot, host_at: Callable[[int], Host]) -> tuple[Sample, Any]:
+        """Return a synthetic sample and the item whose form and other fields it takes.
+
+        Args:
+            slot: What to make.
+            host_at: Gives the host to try at attempt 0, 1, ...
+
+        Raises:
+            HostRefused: No host could be painted on.
+            ValueError: A host is not normal after all, or the generator broke its contract.
+        """
+        maker, name = self.members[slot.member], self.names[slot.member]
+        if not isinstance(maker, Paster):
+            made = maker(slot.position, slot.turn)
+            return replace(made, label=self.rule.label_of(made.label)), host_at(0)[1]
+        refusals = []
+        for attempt in range(_MAX_HOSTS):
+            index, item = host_at(attempt)
+            host = self._normal(index, item)
+            rng = stream(*slot.key, attempt)
+            try:
+                params = maker.make_params(host.image, rng)
+                image, mask = maker.apply(host.image, params)
+            except HostRefused as refusal:
+                refusals.append(f"host {index}: {refusal}")
+                continue
+            if not mask.any():
+                raise ValueError(f"{name} returned an empty mask on host {index}; apply must paint at least one pixel")
+            label = self.rule.label_of(_defect_class(maker))
+            origin = Origin(generator=name, fingerprint=fingerprint_of(maker), seed=slot.key, params=params, host=index)
+            return Sample(image, mask, label, origin), item
+        raise HostRefused(f"{name} could not paint on any of {_MAX_HOSTS} hosts; the last: {refusals[-1]}")
+
+    def item(self, slot: Slot, host_at: Callable[[int], Host]) -> Any:
+        """Return a synthetic item, transformed."""
+        try:
+            sample, like = self.sample(slot, host_at)
+            return self._transform_synthetic(self.layout.pack(sample, like))
+        except Exception as error:
+            error.add_note(
+                f"while {self.names[slot.member]} made the synthetic sample of (seed, epoch, index) = {slot.key}"
+            )
+            raise
+
+    def real(self, item: Any) -> Any:
+        """Return a real item, transformed."""
+        return item if self.transform is None else self.transform(item)
+
+    def _normal(self, index: int, item: Any) -> Sample:
+        host = self.layout.unpack(item)
+        if isinstance(self.layout, Fields) and self.layout.label is None:
+            normal = host.mask is None or not host.mask.any()
+        else:
+            normal = host.label == self.rule.normal and (host.mask is None or not host.mask.any())
+        if not normal:
+            raise ValueError(
+                f"sample {index} is listed as normal, but its own label is {host.label} or its mask has foreground. "
+                "Check labels=, the dataset's targets and normal_label="
+            )
+        return host
+
+    def _transform_synthetic(self, item: Any) -> Any:
+        if self.transform is None:
+            return item
+        if not isinstance(self.layout, Fields) or self.layout.mask is None:
+            return self.transform(item)
+        # a random crop may cut the defect off: draw the transform again rather than call a normal image positive
+        for _ in range(_MAX_TRANSFORMS):
+            moved = self.transform(item)
+            if containers.has_foreground(get_field(moved, self.layout.mask)):
+                return moved
+        if self.layout.label is None:
+            return moved
+        normal = containers.encode_label(self.rule.normal, get_field(moved, self.layout.label))
+        return replace_fields(moved, {self.layout.label: normal})
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a wrapped dataset holds.
+
+    Attributes:
+        real: Number of real samples.
+        real_positives: How many of them are defective.
+        synthetic: Number of synthetic positives of each generator.
+    """
+
+    real: int
+    real_positives: int
+    synthetic: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """Length of the wrapped dataset."""
+        return self.real + sum(self.synthetic.values())
+
+    @property
+    def positives(self) -> float:
+        """Share of positives in the wrapped dataset, in [0, 1]."""
+        return (self.real_positives + sum(self.synthetic.values())) / max(self.total, 1)
+
+    def __str__(self) -> str:
+        rows = [("real normal", self.real - self.real_positives), ("real positive", self.real_positives)]
+        rows += [(f"synthetic, {name}", count) for name, count in self.synthetic.items()]
+        rows += [("total", self.total)]
+        width = max(len(name) for name, _ in rows)
+        lines = [f"{name:<{width}}  {count:>9,}" for name, count in rows]
+        return "\n".join([*lines, f"{'share of positives':<{width}}  {self.positives:>9.1%}"])
+
+
+def as_int(index: object, length: int) -> int:
+    """Return a dataset index in [0, length) from an int, numpy integer or 0-d tensor; negatives count from the end.
+
+    Raises:
+        IndexError: Out of range.
+        TypeError: Not an integer.
+    """
+    position = index if isinstance(index, int) else np.asarray(index).item()
+    if not isinstance(position, int):
+        raise TypeError(f"a dataset index is an integer; got {index!r}. For several, use torch.utils.data.Subset")
+    if not -length <= position < length:
+        raise IndexError(f"index {position} is out of range for a dataset of length {length}")
+    return position if position >= 0 else position + length
+
+
+def _defect_class(paster: Paster) -> int:
+    return int(getattr(paster, "defect_class", 1))

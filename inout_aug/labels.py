@@ -1,0 +1,133 @@
+"""The class label of every sample of a map-style dataset, read once, and what label a synthetic sample gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch.utils.data import ConcatDataset, Subset
+
+from inout_aug import containers
+from inout_aug.layout import Fields, Layout, get_field
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRule:
+    """The dataset's label of normal samples, and of each defect class.
+
+    Attributes:
+        normal: Label of normal samples.
+        positive: Label of every synthetic positive, or a label for each defect class.
+    """
+
+    normal: int
+    positive: int | Mapping[int, int]
+
+    def label_of(self, defect_class: int) -> int:
+        """Return the dataset's label of a defect class.
+
+        Raises:
+            ValueError: The mapping lacks this class.
+        """
+        if not isinstance(self.positive, Mapping):
+            return self.positive
+        if defect_class not in self.positive:
+            raise ValueError(
+                f"positive_label= has no entry for defect class {defect_class}; it has {dict(self.positive)}. Add one"
+            )
+        return self.positive[defect_class]
+
+
+def infer_rule(labels: NDArray[np.int64], normal: int, positive: int | Mapping[int, int] | None) -> LabelRule:
+    """Return the rule for a dataset's labels.
+
+    Args:
+        labels: Of the real samples.
+        normal: Which of them is normal.
+        positive: What the user said, or None to take the only other label there is (without any: 1).
+
+    Raises:
+        ValueError: `positive` is or contains `normal`, or several labels are possible.
+    """
+    if positive is None:
+        others = np.unique(labels[labels != normal]).tolist()
+        if len(others) > 1 or (not others and normal != 0):
+            raise ValueError(
+                f"which label should a synthetic defect have? The dataset has normal_label={normal} and {others}. "
+                "Pass positive_label=<label>, or positive_label={defect class: label, ...}"
+            )
+        positive = others[0] if others else 1
+    values = positive.values() if isinstance(positive, Mapping) else (positive,)
+    if normal in values:
+        raise ValueError(f"positive_label={positive} makes synthetic defects normal (normal_label={normal})")
+    return LabelRule(normal, positive)
+
+
+def label_of(item: Any, layout: Layout) -> int:
+    """Return an item's label without decoding its image, where the layout allows; foreground counts as 1."""
+    if not isinstance(layout, Fields):
+        return layout.unpack(item).label
+    if layout.label is not None:
+        return containers.decode_label(get_field(item, layout.label))
+    return int(containers.has_foreground(get_field(item, layout.mask if layout.mask is not None else layout.image)))
+
+
+def read_labels(dataset: Any, layout: Layout, labels: ArrayLike | None) -> NDArray[np.int64]:
+    """Return the label of every sample: `labels`, else what the dataset tells, else by reading it through once.
+
+    Args:
+        dataset: Map-style, with a length.
+        layout: How its items are read.
+        labels: One number per sample, or None.
+
+    Raises:
+        ValueError: `labels` has another length or more than one axis.
+        TypeError: `labels` holds something else than whole numbers.
+    """
+    if labels is not None:
+        return _as_labels(labels, len(dataset))
+    known = _known_labels(dataset, layout.label if isinstance(layout, Fields) else None)
+    if known is not None and len(known) == len(dataset):
+        return known
+    from rich.console import Console
+    from rich.progress import track
+
+    indices = track(range(len(dataset)), "reading labels (pass labels= to skip)", console=Console(stderr=True))
+    return np.fromiter((label_of(dataset[i], layout) for i in indices), np.int64, len(dataset))
+
+
+def _as_labels(labels: Any, length: int) -> NDArray[np.int64]:
+    if isinstance(labels, torch.Tensor):
+        labels = labels.cpu().numpy()
+    array = np.asarray(labels)
+    if array.shape != (length,):
+        raise ValueError(f"labels must have one entry per sample, shape ({length},); got {array.shape}")
+    whole = array.astype(np.int64) if array.dtype.kind in "biuf" else None
+    if whole is None or not np.array_equal(whole, array):
+        raise TypeError(f"labels are whole numbers; got {array.dtype}. Map class names to numbers first")
+    return whole
+
+
+def _known_labels(dataset: Any, key: Any) -> NDArray[np.int64] | None:
+    """Return labels the dataset knows without reading images; None if it does not tell, or not plainly."""
+    if isinstance(dataset, Subset):
+        base = _known_labels(dataset.dataset, key)
+        return None if base is None else base[np.asarray(dataset.indices, dtype=np.int64)]
+    if isinstance(dataset, ConcatDataset):
+        parts = [_known_labels(part, key) for part in dataset.datasets]
+        found = [part for part in parts if part is not None]
+        return np.concatenate(found) if len(found) == len(parts) else None
+    candidates: list[Any] = [getattr(dataset, name, None) for name in ("targets", "labels")]
+    if key is not None and key in (getattr(dataset, "column_names", None) or ()):
+        candidates.append(dataset[key])  # a Hugging Face dataset reads one column without decoding the others
+    for candidate in candidates:
+        if isinstance(candidate, Sequence | np.ndarray | torch.Tensor) and not isinstance(candidate, str):
+            try:
+                return _as_labels(candidate, len(candidate))
+            except (TypeError, ValueError):
+                continue  # file names, boxes or masks: other datasets' meaning of `targets`
+    return None

@@ -1,0 +1,230 @@
+"""The user's items <-> `Sample`: which part of a tuple, dict or dataclass is the image, the mask and the label."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from inout_aug import containers
+from inout_aug.containers import Denormalize
+from inout_aug.sample import Sample
+
+Key: TypeAlias = int | str
+
+# the names used by torchvision, albumentations, anomalib, Hugging Face datasets and segmentation-models-pytorch
+IMAGE_KEYS = ("image", "img", "pixel_values", "input", "inputs")
+MASK_KEYS = ("mask", "gt_mask", "masks", "segmentation_mask", "label_mask", "annotation", "labels", "label", "target")
+LABEL_KEYS = ("label", "labels", "gt_label", "target", "class", "class_id", "class_label", "is_anomaly", "y")
+
+_REMEDY = (
+    "Say which is which with layout=Fields(image=..., mask=..., label=...), or give an object with unpack and pack"
+)
+
+
+class AmbiguousLayout(TypeError):
+    """An item can be read in more than one way, or in none."""
+
+
+@runtime_checkable
+class Layout(Protocol):
+    """Reads and writes the items of one dataset. Implement these two methods to wrap a dataset of any form."""
+
+    def unpack(self, item: Any) -> Sample:
+        """Return the item as a `Sample`."""
+        ...
+
+    def pack(self, sample: Sample, like: Any) -> Any:
+        """Return a new item that holds `sample`, in the form of `like`.
+
+        `like` is the host's item if `sample.origin.host` is not None, else any item of the dataset. Left as it is.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """A layout by position in a tuple or list, by key of a mapping, or by attribute of a dataclass.
+
+    Whatever is not named is kept: a synthetic item has its host's other fields, or the declared defaults.
+
+    Attributes:
+        image: Where the image is.
+        mask: Where the mask is; None if there is none.
+        label: Where the class label is; None if there is none: then a sample with foreground has label 1.
+        mask_value: What stands for defect class 1 in masks: 1 (class ids) or 255.
+        denormalize: (mean, std) of float images that the dataset has normalised already.
+        defaults: Values of other fields in synthetic items.
+
+    Example:
+        >>> import numpy as np
+        >>> layout = Fields(image="image", label="label", defaults={"path": ""})
+        >>> item = {"image": np.zeros((32, 32, 3), np.uint8), "label": 0, "path": "a.png"}
+        >>> layout.pack(layout.unpack(item), item)["path"]
+        ''
+    """
+
+    image: Key
+    mask: Key | None = None
+    label: Key | None = None
+    mask_value: int = 1
+    denormalize: Denormalize | None = None
+    defaults: Mapping[Key, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.mask is None and self.label is None:
+            raise ValueError(
+                "Fields needs a mask or a label, else a synthetic positive could not be told from a normal"
+            )
+        if self.mask_value not in range(1, 256):
+            raise ValueError(
+                f"mask_value is 1 (masks of class ids) or 255, the value of class 1; got {self.mask_value!r}"
+            )
+
+    def unpack(self, item: Any) -> Sample:
+        """Return the item as a `Sample`; what can go wrong is told by `containers`."""
+        image = containers.decode_image(get_field(item, self.image), self.denormalize)
+        mask = None if self.mask is None else containers.decode_mask(get_field(item, self.mask), self.mask_value)
+        if self.label is None:
+            label = int(mask is not None and mask.any())
+        else:
+            label = containers.decode_label(get_field(item, self.label))
+        return Sample(image, mask, label)
+
+    def pack(self, sample: Sample, like: Any) -> Any:
+        """Return an item like `like` with the sample's image, mask and label."""
+        old_image = get_field(like, self.image)
+        base = None
+        if sample.origin.host is not None:
+            base = containers.decode_image(old_image, self.denormalize)
+        new: dict[Key, Any] = dict(self.defaults)
+        new[self.image] = containers.encode_image(sample.image, old_image, self.denormalize, base)
+        if self.mask is not None:
+            if sample.mask is None:
+                raise ValueError(
+                    f"{sample.origin.generator} gave no mask, but the dataset has masks. Use a generator that makes "
+                    "masks, or a layout without mask="
+                )
+            new[self.mask] = containers.encode_mask(sample.mask, get_field(like, self.mask), self.mask_value)
+        if self.label is not None:
+            new[self.label] = containers.encode_label(sample.label, get_field(like, self.label))
+        return replace_fields(like, new)
+
+
+def infer_layout(
+    item: Any,
+    *,
+    mask_value: int | None = None,
+    denormalize: Denormalize | None = None,
+    defaults: Mapping[Key, Any] | None = None,
+) -> Fields:
+    """Return the layout of an item, if it can be read in one way only.
+
+    Tuples and lists begin with the image; a mask is an array of the image's size, a label a single number. Mappings and
+    dataclasses use one of `IMAGE_KEYS`, and of `MASK_KEYS` and `LABEL_KEYS` where the value fits.
+
+    Args:
+        item: Any item of the dataset.
+        mask_value: As for `Fields`; None means 1.
+        denormalize: As for `Fields`.
+        defaults: As for `Fields`.
+
+    Raises:
+        AmbiguousLayout: It has no image, neither mask nor label, or several candidates for one of them.
+
+    Example:
+        >>> import numpy as np
+        >>> infer_layout((np.zeros((32, 32, 3), np.uint8), 0)).label
+        1
+    """
+    fields = dict(iter_fields(item))
+    if isinstance(item, Mapping) or dataclasses.is_dataclass(item):
+        images: list[Key] = [k for k in IMAGE_KEYS if containers.is_spatial(fields.get(k))]
+        mask_keys: tuple[Key, ...] = MASK_KEYS
+        label_keys: tuple[Key, ...] = LABEL_KEYS
+    else:
+        images = [0] if containers.is_spatial(fields.get(0)) else []
+        mask_keys = label_keys = tuple(fields)
+    image = _the_only("image", images, fields)
+    if image is None:
+        raise AmbiguousLayout(f"no image found in {_describe(fields)}. {_REMEDY}")
+    size = containers.spatial_size(fields[image])
+    masks = [
+        k
+        for k in mask_keys
+        if k != image and containers.is_spatial(fields.get(k)) and containers.spatial_size(fields[k]) is not None
+    ]
+    labels = [k for k in label_keys if k != image and containers.is_scalar(fields.get(k))]
+    mask, label = _the_only("mask", masks, fields), _the_only("label", labels, fields)
+    if mask is None and label is None:
+        raise AmbiguousLayout(f"neither mask nor label found in {_describe(fields)}. {_REMEDY}")
+    if mask is not None and containers.spatial_size(fields[mask]) != size:
+        raise AmbiguousLayout(
+            f"the image has size {size}, but what looks like its mask has {containers.spatial_size(fields[mask])}. "
+            f"Resize them together, masks with nearest neighbour, in transform=. {_REMEDY}"
+        )
+    return Fields(
+        image=image,
+        mask=mask,
+        label=label,
+        mask_value=mask_value or 1,
+        denormalize=denormalize,
+        defaults=defaults or {},
+    )
+
+
+def iter_fields(item: Any) -> Iterator[tuple[Key, Any]]:
+    """Yield (key, value) of a tuple, list, mapping or dataclass.
+
+    Raises:
+        AmbiguousLayout: `item` is none of these.
+    """
+    if isinstance(item, Mapping):
+        yield from item.items()
+    elif isinstance(item, tuple | list):
+        yield from enumerate(item)
+    elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+        yield from ((f.name, getattr(item, f.name)) for f in dataclasses.fields(item))
+    else:
+        raise AmbiguousLayout(f"an item is a tuple, list, mapping or dataclass; got {type(item).__name__}. {_REMEDY}")
+
+
+def get_field(item: Any, key: Key) -> Any:
+    """Return one field of an item.
+
+    Raises:
+        AmbiguousLayout: The item has no such field.
+    """
+    try:
+        return getattr(item, str(key)) if dataclasses.is_dataclass(item) else item[key]
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise AmbiguousLayout(f"no field {key!r} in {_describe(dict(iter_fields(item)))}. {_REMEDY}") from error
+
+
+def replace_fields(item: Any, new: Mapping[Key, Any]) -> Any:
+    """Return a copy of an item with some fields replaced; the other fields are shared."""
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        return dataclasses.replace(item, **{str(key): value for key, value in new.items()})
+    if isinstance(item, Mapping):
+        copied: Any = copy.copy(item)
+        for key, value in new.items():
+            copied[key] = value
+        return copied
+    values = [new.get(position, value) for position, value in enumerate(item)]
+    return type(item)._make(values) if hasattr(item, "_make") else type(item)(values)
+
+
+def _the_only(role: str, found: list[Any], fields: Mapping[Key, Any]) -> Key | None:
+    if len(found) > 1:
+        raise AmbiguousLayout(f"{found} may each be the {role} in {_describe(fields)}. {_REMEDY}")
+    return found[0] if found else None
+
+
+def _describe(fields: Mapping[Key, Any]) -> str:
+    def one(value: Any) -> str:
+        shape = getattr(value, "shape", None) or getattr(value, "size", None)
+        return type(value).__name__ + (f"{tuple(shape)}" if isinstance(shape, tuple) else "")
+
+    return "{" + ", ".join(f"{key!r}: {one(value)}" for key, value in fields.items()) + "}"
