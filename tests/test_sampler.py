@@ -1,0 +1,109 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import Parts, Square
+from torch.utils.data import DataLoader
+
+from inout_aug.augment import InOutAugment
+from inout_aug.sampler import PositivesSampler
+
+
+def sampler(normals=90, real=5, synthetic=100, *, positives=0.5, share=0.5, num_samples=200, seed=0, **ranks):
+    ends = np.cumsum([normals, real, synthetic])
+    pools = np.split(np.arange(ends[-1]), ends[:-1])
+    return PositivesSampler(
+        normals=pools[0],
+        real=pools[1],
+        synthetic=pools[2],
+        positives=positives,
+        real_share=share,
+        num_samples=num_samples,
+        seed=seed,
+        **ranks,
+    )
+
+
+def kinds(indices, normals=90, real=5):
+    indices = np.asarray(list(indices))
+    return [int((indices < normals).sum()), int(((indices >= normals) & (indices < normals + real)).sum())]
+
+
+def test_shares_are_exact():
+    assert kinds(sampler()) == [100, 50]
+    assert kinds(sampler(positives=0.2, share=0.9)) == [160, 36]
+
+
+@given(st.integers(1, 60), st.integers(0, 9), st.integers(1, 40), st.integers(1, 150), st.integers(0, 3))
+def test_each_pool_is_used_evenly_across_epochs(normals, real, synthetic, num_samples, epochs):
+    drawn = sampler(normals, real, synthetic, num_samples=num_samples)
+    counts = Counter(dict.fromkeys(range(normals + real + synthetic), 0))
+    for _ in range(epochs):
+        counts.update(int(i) for i in drawn)
+    start = 0
+    for size in (normals, real, synthetic):
+        used = [counts[i] for i in range(start, start + size)]
+        assert not used or max(used) - min(used) <= 1
+        start += size
+
+
+def test_set_epoch_repeats_an_epoch_and_iterating_moves_on():
+    drawn = sampler()
+    first, second = list(drawn), list(drawn)
+    assert first != second
+    drawn.set_epoch(0)
+    assert list(drawn) == first
+    with pytest.raises(ValueError, match="epoch"):
+        drawn.set_epoch(-1)
+
+
+def test_ranks_split_one_epoch_evenly():
+    whole = list(sampler(num_samples=200))
+    ranks = [sampler(num_samples=199, num_replicas=4, rank=rank) for rank in range(4)]
+    assert {len(rank) for rank in ranks} == {50}
+    shares = [list(rank) for rank in ranks]
+    assert [shares[i % 4][i // 4] for i in range(200)] == whole
+
+
+def test_a_repeated_synthetic_sample_is_a_new_draw_and_workers_do_not_matter():
+    def images(workers):
+        train = InOutAugment(generators=[Square()], n_aug=3)(Parts(20))
+        loader = DataLoader(train, batch_size=8, sampler=train.sampler(num_samples=64), num_workers=workers)
+        return np.concatenate([batch[0].numpy() for batch in loader])
+
+    alone = images(0)
+    assert len(np.unique(alone.reshape(64, -1), axis=0)) > 16 + 2 + 3 + 5
+    assert np.array_equal(alone, images(2))
+
+
+def test_missing_kinds_of_positives_are_made_up_for():
+    assert kinds(sampler(real=0), real=0) == [100, 0]
+    assert kinds(sampler(synthetic=0)) == [100, 100]
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"positives": 0}, "positives is a share"),
+        ({"positives": 1.1}, "positives is a share"),
+        ({"share": -0.1}, "real is a share"),
+        ({"num_samples": 0}, "num_samples"),
+        ({"real": 0, "synthetic": 0}, "no positives"),
+        ({"normals": 0}, r"positives=1\.0"),
+        ({"num_replicas": 2, "rank": 2}, "rank"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_bad_settings_are_refused(settings, what):
+    with pytest.raises(ValueError, match=what):
+        sampler(**settings)
+
+
+def test_the_wrapped_set_gives_one_in_one_line():
+    train = InOutAugment(generators=[Square()], ratio=1.0)(Parts(40, every=8))
+    drawn = list(train.sampler(num_samples=100))
+    labels = train.targets[drawn]
+    assert labels.sum() == 50
+    assert sum(i < 40 for i, label in zip(drawn, labels, strict=True) if label) == 25

@@ -1,0 +1,113 @@
+import pickle
+
+import albumentations as A
+import numpy as np
+import pytest
+import torch
+from albumentations.pytorch import ToTensorV2
+from PIL import Image as PILImage
+from support import normal_image
+from torchvision import transforms as v1
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from inout_aug.layout import Fields, infer_layout
+from inout_aug.transform import ItemTransform
+
+IMAGE = normal_image(0)
+MASK = np.zeros(IMAGE.shape[:2], np.uint8)
+MASK[2:5, 2:9] = 1
+TENSOR = torch.from_numpy(IMAGE.transpose(2, 0, 1).copy())
+
+
+def negate(image):
+    return 255 - image
+
+
+def mark(item):
+    return {**item, "seen": True}
+
+
+def apply(transform, item, on="auto"):
+    return pickle.loads(pickle.dumps(ItemTransform(transform, infer_layout(item), on)))(item)
+
+
+def test_a_plain_callable_gets_the_image_of_image_and_label():
+    image, label = apply(negate, (IMAGE, 1))
+    assert np.array_equal(image, 255 - IMAGE)
+    assert label == 1
+
+
+def test_torchvision_1_compose_gets_the_image():
+    image, _ = apply(v1.Compose([v1.ToTensor(), v1.Normalize(0.5, 0.5)]), (PILImage.fromarray(IMAGE), 0))
+    assert torch.allclose(image, (TENSOR / 255 - 0.5) / 0.5)
+
+
+@pytest.mark.parametrize("item", [(IMAGE, MASK), {"image": IMAGE, "label": 0}])
+def test_a_plain_callable_where_it_could_get_more_is_refused(item):
+    with pytest.raises(TypeError, match="transform_on='image' or 'item'"):
+        apply(negate, item)
+    assert np.array_equal(apply(negate, item, "image")[infer_layout(item).image], 255 - IMAGE)
+
+
+def test_on_item_gets_the_whole_item():
+    assert apply(mark, {"image": IMAGE, "label": 0}, "item")["seen"]
+
+
+@pytest.mark.parametrize("container", [np.asarray, PILImage.fromarray])
+def test_albumentations_moves_image_and_mask_together(container):
+    flip = A.Compose([A.HorizontalFlip(p=1), ToTensorV2()])
+    image, mask = apply(flip, (container(IMAGE), container(MASK)))
+    assert torch.equal(image, TENSOR.flip(-1))
+    assert np.array_equal(mask, MASK[:, ::-1])
+    image, label = apply(A.HorizontalFlip(p=1), (container(IMAGE), 1))
+    assert np.array_equal(image, IMAGE[:, ::-1])
+    assert label == 1
+
+
+def test_albumentations_on_tensors_is_refused_with_the_remedy():
+    with pytest.raises(TypeError, match="ToTensorV2"):
+        apply(A.HorizontalFlip(p=1), (TENSOR, 0))
+
+
+@pytest.mark.parametrize(
+    "mask", [torch.from_numpy(MASK), tv_tensors.Mask(torch.from_numpy(MASK)), PILImage.fromarray(MASK), MASK]
+)
+def test_torchvision_2_moves_image_and_mask_together(mask):
+    flip = v2.Compose(
+        [
+            v2.ToImage(),
+            v2.RandomHorizontalFlip(p=1),
+            v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
+        ]
+    )
+    image, moved = apply(flip, (PILImage.fromarray(IMAGE), mask))
+    assert torch.allclose(image, TENSOR.flip(-1) / 255)
+    assert torch.equal(torch.as_tensor(moved), torch.from_numpy(MASK).flip(-1))
+    assert isinstance(moved, tv_tensors.Mask) == isinstance(mask, tv_tensors.Mask)
+
+
+def test_torchvision_2_on_classification():
+    image, label = apply(v2.RandomVerticalFlip(p=1), (TENSOR, 1))
+    assert torch.equal(image, TENSOR.flip(-2))
+    assert label == 1
+
+
+class Own:
+    def unpack(self, item):
+        raise AssertionError
+
+    pack = unpack
+
+
+def test_with_a_layout_of_ones_own_the_transform_gets_the_item():
+    assert ItemTransform(mark, Own())({"x": 1}) == {"x": 1, "seen": True}
+    with pytest.raises(TypeError, match="item"):
+        ItemTransform(mark, Own(), "image")
+
+
+def test_bad_transforms_are_refused():
+    with pytest.raises(TypeError, match="callable"):
+        ItemTransform(3, Fields(image=0, label=1))
+    with pytest.raises(ValueError, match="transform_on"):
+        ItemTransform(negate, Fields(image=0, label=1), "mask")
