@@ -1,1 +1,28 @@
-"""Synthetic defects inside any PyTorch training loop."""
+"""Synthetic defects inside any PyTorch training loop: one line around any dataset."""
+
+from inout_aug.augment import InOutAugment
+from inout_aug.dataset import InOutDataset
+from inout_aug.layout import AmbiguousLayout, Fields, Layout
+from inout_aug.mixer import InOutMixer
+from inout_aug.plugin import Generator, HostRefused, Paster, Request, SampleSource
+from inout_aug.sample import Origin, Sample
+from inout_aug.sampler import PositivesSampler
+from inout_aug.stream import InOutIterableDataset
+
+__all__ = [
+    "AmbiguousLayout",
+    "Fields",
+    "Generator",
+    "HostRefused",
+    "InOutAugment",
+    "InOutDataset",
+    "InOutIterableDataset",
+    "InOutMixer",
+    "Layout",
+    "Origin",
+    "Paster",
+    "PositivesSampler",
+    "Request",
+    "Sample",
+    "SampleSource",
+]

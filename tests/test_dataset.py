@@ -8,7 +8,6 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from support import Parts, Shelf, Square
 from torch.utils.data import (
     ConcatDataset,
     DataLoader,
@@ -22,6 +21,7 @@ from torch.utils.data import (
 from inout_aug.augment import InOutAugment
 from inout_aug.layout import get_field
 from inout_aug.plugin import HostRefused
+from support import Parts, Shelf, Square
 
 
 def wrap(length=20, n_aug=7, **options):
@@ -87,12 +87,11 @@ def expected():
 
 
 @pytest.mark.parametrize("set_epoch", [False, True])
-@pytest.mark.parametrize("persistent", [False, True])
-@pytest.mark.parametrize("workers", [0, 1, 2, 4])
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    ("workers", "method", "persistent"),
+    [(0, None, False), *itertools.product([1, 2, 4], ["fork", "spawn", "forkserver"], [False, True])],
+)
 def test_same_bytes_whatever_the_workers(expected, workers, method, persistent, set_epoch):
-    if workers == 0 and (persistent or method != "fork"):
-        pytest.skip("without workers there is nothing to start or to keep")
     assert expected[0] != expected[1]
     assert epochs(wrap(), workers, method, persistent=persistent, set_epoch=set_epoch) == expected
 

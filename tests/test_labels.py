@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset as HuggingFaceDataset
-from support import Parts
 from torch.utils.data import ConcatDataset, Subset, random_split
 
+from datasets import Dataset as HuggingFaceDataset
 from inout_aug.labels import LabelRule, infer_rule, read_labels
 from inout_aug.layout import Fields, infer_layout
+from support import Parts
 
 PAIR = Fields(image=0, label=1)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PILImage
-from support import normal_image
 from torchvision import tv_tensors
 
 from inout_aug.layout import AmbiguousLayout, Fields, infer_layout
 from inout_aug.sample import Origin, Sample
+from support import normal_image
 
 IMAGE = normal_image(0)
 MASK = np.zeros(IMAGE.shape[:2], np.uint8)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import Shelf, Square
 
 from inout_aug.mixer import InOutMixer
+from support import Shelf, Square
 
 
 def test_default_is_half_in_half_out_shared_inside_each_half():

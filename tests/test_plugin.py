@@ -4,9 +4,9 @@ import sys
 import textwrap
 
 import pytest
-from support import Shelf, Square
 
 from inout_aug import plugin
+from support import Shelf, Square
 
 
 class Model:

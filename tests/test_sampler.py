@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import Parts, Square
 from torch.utils.data import DataLoader
 
 from inout_aug.augment import InOutAugment
 from inout_aug.sampler import PositivesSampler
+from support import Parts, Square
 
 
 def sampler(normals=90, real=5, synthetic=100, *, positives=0.5, share=0.5, num_samples=200, seed=0, **ranks):

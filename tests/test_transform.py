@@ -6,13 +6,13 @@ import pytest
 import torch
 from albumentations.pytorch import ToTensorV2
 from PIL import Image as PILImage
-from support import normal_image
 from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from inout_aug.layout import Fields, infer_layout
 from inout_aug.transform import ItemTransform
+from support import normal_image
 
 IMAGE = normal_image(0)
 MASK = np.zeros(IMAGE.shape[:2], np.uint8)
