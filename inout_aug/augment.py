@@ -16,10 +16,10 @@ from inout_aug import containers
 from inout_aug.containers import Denormalize
 from inout_aug.dataset import InOutDataset
 from inout_aug.injector import Injector
-from inout_aug.labels import infer_rule, read_labels
+from inout_aug.labels import LabelRule, infer_rule, read_labels
 from inout_aug.layout import Fields, Key, Layout, get_field, infer_layout
 from inout_aug.mixer import InOutMixer
-from inout_aug.plugin import Draws, Generator, Member, Paster, SampleSource, name_of
+from inout_aug.plugin import Draws, Generator, Member, Paster, SampleSource, fingerprint_of, name_of
 from inout_aug.sample import Sample
 from inout_aug.seeding import check_seed
 from inout_aug.stream import PERIOD, InOutIterableDataset
@@ -179,10 +179,9 @@ class InOutAugment:
                 f"{np.unique(labels)[:10].tolist()}. Pass normal_label="
             )
         rule = infer_rule(labels, self.normal_label, self.positive_label)
-        members = self._bind(total, layout.unpack(dataset[int(normals[0])])) if total else ()
         return InOutDataset(
             dataset,
-            injector=Injector(names=self.mixer.names, members=members, layout=layout, rule=rule, transform=transform),
+            injector=self._injector(total, dataset[int(normals[0])] if total else None, layout, rule, transform),
             schedule=self.mixer.schedule(total),
             labels=labels,
             seed=self.seed,
@@ -195,21 +194,31 @@ class InOutAugment:
         if self.ratio is None:
             raise ValueError("an iterable dataset needs ratio=: n_aug= and balance= need to know its length and labels")
         rule = infer_rule(np.empty(0, np.int64), self.normal_label, self.positive_label)
-        members = self._bind(PERIOD, layout.unpack(first))
         return InOutIterableDataset(
             dataset,
-            injector=Injector(names=self.mixer.names, members=members, layout=layout, rule=rule, transform=transform),
+            injector=self._injector(PERIOD, first, layout, rule, transform),
             rhythm=self.mixer.schedule(PERIOD),
             ratio=self.ratio,
             seed=self.seed,
             resample=self.resample,
         )
 
-    def _bind(self, total: int, like: Sample) -> tuple[Paster | Draws, ...]:
-        """Return, for each generator, what a dataset can draw from in a worker."""
-        counts = self.mixer.counts(total)
-        return tuple(
-            _ready(member, count, like, self.seed) for member, count in zip(self.mixer.members, counts, strict=True)
+    def _injector(
+        self, total: int, template: Any, layout: Layout, rule: LabelRule, transform: ItemTransform | None
+    ) -> Injector:
+        like = layout.unpack(template) if total else None
+        return Injector(
+            names=self.mixer.names,
+            fingerprints=tuple(fingerprint_of(member) for member in self.mixer.members),
+            members=tuple(
+                _ready(member, count, like, self.seed)
+                for member, count in zip(self.mixer.members, self.mixer.counts(total), strict=True)
+                if like is not None
+            ),
+            template=template,
+            layout=layout,
+            rule=rule,
+            transform=transform,
         )
 
     def _total(self, labels: NDArray[np.int64]) -> int:

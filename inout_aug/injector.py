@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from inout_aug import containers
 from inout_aug.labels import LabelRule
 from inout_aug.layout import Fields, Layout, get_field, replace_fields
-from inout_aug.plugin import Draws, HostRefused, Paster, fingerprint_of
+from inout_aug.plugin import Draws, HostRefused, Paster
 from inout_aug.sample import Origin, Sample
 from inout_aug.seeding import stream
 from inout_aug.transform import ItemTransform
@@ -47,14 +47,18 @@ class Injector:
 
     Attributes:
         names: One per generator.
+        fingerprints: One per generator.
         members: Pasters, or draws from a bound sample source.
+        template: A normal item, whose form and other fields samples without a host take.
         layout: How items are read and written.
         rule: Labels of normal and synthetic samples.
         transform: Runs on every item, real or synthetic; None for nothing.
     """
 
     names: tuple[str, ...]
+    fingerprints: tuple[str, ...]
     members: tuple[Paster | Draws, ...]
+    template: Any
     layout: Layout
     rule: LabelRule
     transform: ItemTransform | None
@@ -81,7 +85,7 @@ class Injector:
         maker, name = self.members[slot.member], self.names[slot.member]
         if not isinstance(maker, Paster):
             made = maker(slot.position, slot.turn)
-            return replace(made, label=self.rule.label_of(made.label)), host_at(0)[1]
+            return replace(made, label=self.rule.label_of(made.label)), self.template
         refusals = []
         for attempt in range(_MAX_HOSTS):
             index, item = host_at(attempt)
@@ -96,7 +100,8 @@ class Injector:
             if not mask.any():
                 raise ValueError(f"{name} returned an empty mask on host {index}; apply must paint at least one pixel")
             label = self.rule.label_of(_defect_class(maker))
-            origin = Origin(generator=name, fingerprint=fingerprint_of(maker), seed=slot.key, params=params, host=index)
+            fingerprint = self.fingerprints[slot.member]
+            origin = Origin(generator=name, fingerprint=fingerprint, seed=slot.key, params=params, host=index)
             return Sample(image, mask, label, origin), item
         raise HostRefused(f"{name} could not paint on any of {_MAX_HOSTS} hosts; the last: {refusals[-1]}")
 

@@ -144,12 +144,14 @@ def name_of(member: object) -> str:
 
 
 def fingerprint_of(member: object) -> str:
-    """Return the member's own fingerprint, or one of its class and its repr, which must show every setting."""
+    """Return the member's own fingerprint, or a digest of its class and settings: its repr, else its attributes."""
     own = getattr(member, "fingerprint", None)
     if own is not None:
         return str(own)
     kind = type(member)
-    return hashlib.sha256(f"{kind.__module__}.{kind.__qualname__}:{member!r}".encode()).hexdigest()[:16]
+    # the default repr holds an address, which says nothing
+    settings = repr(member) if kind.__repr__ is not object.__repr__ else repr(sorted(vars(member).items()))
+    return hashlib.sha256(f"{kind.__module__}.{kind.__qualname__}:{settings}".encode()).hexdigest()[:16]
 
 
 def distribution_of(member: object) -> Distribution:
