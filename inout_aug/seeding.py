@@ -112,6 +112,10 @@ class EpochClock:
         self._epoch = _shared(torch.full((1,), _UNSET, dtype=torch.int64))
         self._visits = _shared(torch.zeros(length, dtype=torch.int32))
 
+    def __setstate__(self, state: dict[str, Tensor]) -> None:
+        # a deep copy, or one through plain pickle, arrives in private memory
+        self._epoch, self._visits = _shared(state["_epoch"]), _shared(state["_visits"])
+
     def set(self, epoch: int) -> None:
         """Fix the epoch of every later draw, in all workers.
 

@@ -1,3 +1,4 @@
+import copy
 import itertools
 import pickle
 import subprocess
@@ -70,10 +71,13 @@ def _tick(clock, queue):
     queue.put(clock.tick(0))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_clock_is_shared_between_processes(method):
+@pytest.mark.parametrize(
+    "copied", [lambda clock: clock, copy.deepcopy, lambda clock: pickle.loads(pickle.dumps(clock))]
+)
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_clock_is_shared_between_processes(method, copied):
     context = mp.get_context(method)
-    clock, queue = EpochClock(1), context.Queue()
+    clock, queue = copied(EpochClock(1)), context.Queue()
     for expected in (0, 1):
         child = context.Process(target=_tick, args=(clock, queue))
         child.start()
