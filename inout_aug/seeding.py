@@ -93,8 +93,8 @@ class EpochIndex(int):
         self.epoch = epoch
         return self
 
-    def __getnewargs__(self) -> tuple[int, int]:
-        return int(self), self.epoch
+    def __reduce__(self) -> tuple[type[EpochIndex], tuple[int, int]]:
+        return EpochIndex, (int(self), self.epoch)
 
 
 class EpochClock:
