@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from inout_aug.datasets._materials import Colour, Field, Surface, clouds, white
 from inout_aug.sample import Mask
 
-_OVERSAMPLING = 4  # lines are drawn larger and averaged down, which makes widths below a pixel possible
 Line: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+"""Points (x, y); at each its width in pixels, and its strength, 0 to 1."""
 
+_OVERSAMPLING = 4  # lines are drawn larger and averaged down, which makes widths below a pixel possible
 _STAINS: tuple[Colour, ...] = ((1.0, 1.0, 1.0), (1.0, 0.86, 0.68), (0.88, 0.94, 1.0))
 
 
@@ -49,17 +50,16 @@ def scratch(rng: np.random.Generator, scale: int, light: float) -> Stamp:
     bend = rng.normal(0, 0.35)
     points = max(8, int(length / 4))
     t = np.linspace(0, 1, points)
-    path = _walk(heading + bend * t + 0.04 * rng.standard_normal(points).cumsum() / 3, length / points)
+    path = _walk(heading + bend * t + 0.015 * rng.standard_normal(points).cumsum(), length / points)
     pressure = np.interp(t, np.linspace(0, 1, 7), rng.uniform(0.45, 1.0, 7))
-    pressure[points // 2] = 1.0
     lines: list[Line] = []
     for _ in range(int(rng.choice([1, 1, 1, 2, 3]))):
         aside = rng.uniform(-4, 4, 2)
         width = rng.uniform(0.8, 2.4) * np.sin(math.pi * np.linspace(0.08, 0.92, points)) ** 0.5
         lines.append((path + aside, width, pressure))
-    cover = _draw(lines)
-    sign = rng.choice([-1.0, 1.0, 1.0])
-    return Stamp(cover, sign * (cover - 0.5 * _moved(cover, light)), 0.7, gain=1.7)
+    groove = _draw(lines)
+    shift = np.float32(rng.choice([-1, 1, 1])) * (groove - 0.5 * _moved(groove, light))
+    return Stamp(np.maximum(groove, abs(shift)), shift, 0.7, gain=1.7)
 
 
 def crack(rng: np.random.Generator, scale: int, light: float) -> Stamp:
@@ -80,8 +80,9 @@ def crack(rng: np.random.Generator, scale: int, light: float) -> Stamp:
             for at in rng.integers(points // 5, points, int(rng.integers(0, 3))):
                 turn = rng.choice([-1, 1]) * rng.uniform(0.5, 1.1)
                 open_ends.append((path[at], heading + turn, length * rng.uniform(0.2, 0.5), width * 0.7))
-    cover = _draw(lines)
-    return Stamp(cover, 0.35 * _moved(cover, light) * (1 - cover) - cover, 0.9, gain=1.4)
+    gap = _draw(lines)
+    shift = 0.35 * _moved(gap, light) * (1 - gap) - gap
+    return Stamp(np.maximum(gap, abs(shift)), shift, 0.9, gain=1.4)
 
 
 def spot(rng: np.random.Generator, scale: int, light: float) -> Stamp:
@@ -180,7 +181,7 @@ def _walk(headings: NDArray[np.float64], step: float) -> NDArray[np.float64]:
 
 
 def _draw(lines: Sequence[Line]) -> Field:
-    """Draw (points, widths in pixels, strengths 0 to 1) into a window that just holds them."""
+    """Draw lines into a window that just holds them, 1 where they are strongest."""
     points = np.concatenate([path for path, _, _ in lines])
     origin = np.floor(points.min(axis=0)) - 4
     columns, rows = (np.ceil(points.max(axis=0)) + 5 - origin).astype(int)
