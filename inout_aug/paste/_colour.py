@@ -1,0 +1,72 @@
+"""Linear changes of colour, for a list of pixels."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inout_aug.sample import Image
+
+Floats: TypeAlias = NDArray[np.float32]
+Matrix: TypeAlias = NDArray[np.float64]
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+TO_GREY: Matrix = np.tile(_LUMA, (3, 1))
+
+
+def colour_matrix(saturation: float, hue: float) -> NDArray[np.float64]:
+    """Return the (3, 3) matrix that changes the saturation, then turns the hue about the grey axis.
+
+    Args:
+        saturation: 0 makes grey, 1 changes nothing.
+        hue: In degrees.
+
+    Example:
+        >>> bool(np.allclose(colour_matrix(0.5, 40.0) @ [7, 7, 7], 7))  # grey stays grey
+        True
+    """
+    cosine, sine = math.cos(math.radians(hue)), math.sin(math.radians(hue)) / math.sqrt(3)
+    third = (1 - cosine) / 3
+    turned = np.array(
+        [
+            [cosine + third, third - sine, third + sine],
+            [third + sine, cosine + third, third - sine],
+            [third - sine, third + sine, cosine + third],
+        ]
+    )
+    return turned @ (saturation * np.eye(3) + (1 - saturation) * _LUMA)
+
+
+def recolour(colours: Image, *, matrix: Matrix | None, gain: float, shift: float, white: int) -> Floats:
+    """Return `gain * matrix @ colour + shift` for each colour, clipped to [0, white].
+
+    Args:
+        colours: (N, C).
+        matrix: (3, 3), or None where channels do not mix.
+        gain: Factor.
+        shift: In units of the result.
+        white: The largest value.
+
+    Returns:
+        float32, (N, C).
+    """
+    values = colours.astype(np.float32)
+    if matrix is not None:
+        affine = np.column_stack([matrix * gain, np.full(3, shift)])
+        values = np.asarray(cv2.transform(values[None], affine), np.float32)[0]
+    elif gain != 1 or shift != 0:
+        values *= np.float32(gain)
+        values += np.float32(shift)
+    return np.clip(values, 0, white, out=values)
+
+
+def is_grey(image: Image) -> bool:
+    """Return whether all channels of (..., C) values are equal."""
+    if image.shape[-1] == 1:
+        return True
+    red, green, blue = (image[..., channel] for channel in range(3))
+    return bool((red == green).all() and (green == blue).all())

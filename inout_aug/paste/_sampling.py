@@ -1,0 +1,127 @@
+"""Where a list of pixels is seen in another picture, and what values it has there.
+
+An affine map is a float64 (2, 3) matrix that takes (y, x, 1) in pixels to (y, x) in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inout_aug.paste.textures import Fit
+from inout_aug.sample import Image
+
+Affine: TypeAlias = NDArray[np.float64]
+Floats: TypeAlias = NDArray[np.float32]
+Indices: TypeAlias = NDArray[np.int32]
+
+# cv2.remap takes no more columns.
+_COLUMNS = 2**15 - 2
+
+
+def turn(size: tuple[int, int], mirror: Sequence[bool], rotation: float) -> Affine:
+    """Return the map that rotates about the centre of an image, then mirrors it.
+
+    Args:
+        size: Height and width.
+        mirror: Upside down, left to right.
+        rotation: In degrees.
+
+    Example:
+        >>> turn((4, 6), (True, False), 0.0) @ [0, 0, 1]
+        array([3., 0.])
+    """
+    cosine, sine = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
+    flip_y, flip_x = -1.0 if mirror[0] else 1.0, -1.0 if mirror[1] else 1.0
+    linear = np.array([[flip_y * cosine, -flip_y * sine], [flip_x * sine, flip_x * cosine]])
+    centre = (np.array(size) - 1) / 2
+    return np.column_stack([linear, centre - linear @ centre])
+
+
+def crop(size: tuple[int, int], picture: tuple[int, int], fit: Fit, at: Sequence[float]) -> Affine:
+    """Return the map from an image to a picture laid over it.
+
+    Args:
+        size: Height and width of the image.
+        picture: Height and width of the picture.
+        fit: "cover" enlarges or shrinks the picture by one scale, just to fill the image; "stretch" by one scale each.
+        at: Which part of the picture is seen where it is larger: (0, 0) the upper left, (1, 1) the lower right.
+
+    Example:
+        >>> crop((10, 10), (20, 30), "cover", (0.0, 1.0)) @ [9.5, 9.5, 1]  # the lower right corner
+        array([19.5, 29.5])
+    """
+    pixels = np.array(picture) / np.array(size)
+    if fit == "cover":
+        pixels[:] = pixels.min()
+    start = (np.array(picture) - pixels * np.array(size)) * np.array(at) + pixels / 2 - 0.5
+    return np.column_stack([np.diag(pixels), start])
+
+
+def compose(second: Affine, first: Affine) -> Affine:
+    """Return the map that does `first`, then `second`."""
+    return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
+
+
+def follow(to_picture: Affine, y: Indices, x: Indices) -> tuple[Floats, Floats]:
+    """Return where an affine map sends pixels: y and x, (N,) each."""
+    return _map(to_picture, y, x, to_picture[:, 2].astype(np.float32))
+
+
+def follow_shuffled(
+    to_picture: Affine, y: Indices, x: Indices, *, size: tuple[int, int], grid: Sequence[int], shuffle: Sequence[int]
+) -> tuple[Floats, Floats]:
+    """Return where an affine map sends pixels after the cells of a grid over the image have been shuffled.
+
+    Args:
+        to_picture: The map.
+        y: Row of each pixel, (N,).
+        x: Column of each pixel, (N,).
+        size: Height and width of the image; they need not be multiples of the grid's.
+        grid: Rows and columns of cells.
+        shuffle: For each cell, row by row, the cell whose content it gets.
+    """
+    rows, columns = grid
+    cell = np.arange(rows * columns)
+    taken = np.array(shuffle)
+    moved = np.stack([taken // columns - cell // columns, taken % columns - cell % columns])
+    pixels = moved * (np.array(size) / np.array(grid))[:, None]
+    offset = (to_picture[:, :2] @ pixels + to_picture[:, 2:]).astype(np.float32)
+    of_pixel = (y * rows // size[0]) * columns + x * columns // size[1]
+    return _map(to_picture, y, x, np.take(offset, of_pixel, axis=1))
+
+
+def _map(to_picture: Affine, y: Indices, x: Indices, offset: Floats) -> tuple[Floats, Floats]:
+    (yy, yx), (xy, xx) = to_picture[:, :2].astype(np.float32)
+    down, right = y.astype(np.float32), x.astype(np.float32)
+    return yy * down + yx * right + offset[0], xy * down + xx * right + offset[1]
+
+
+def sample(picture: Image, y: Floats, x: Floats) -> Image:
+    """Return a picture's values between its pixels, bilinear, mirrored beyond its edges.
+
+    Args:
+        picture: uint8 or uint16, (H, W, C).
+        y: (N,).
+        x: (N,).
+
+    Returns:
+        (N, C), of the picture's dtype.
+
+    Example:
+        >>> ramp = np.arange(0, 100, 10, dtype=np.uint8).reshape(1, 10, 1)
+        >>> sample(ramp, np.zeros(2, np.float32), np.array([2.0, 3.5], np.float32)).ravel()
+        array([20, 35], dtype=uint8)
+    """
+    values = np.empty((len(y), picture.shape[2]), picture.dtype)
+    for start in range(0, len(y), _COLUMNS):
+        part = slice(start, start + _COLUMNS)
+        values[part] = cv2.remap(
+            picture, x[None, part], y[None, part], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        ).reshape(-1, picture.shape[2])
+    return values
