@@ -8,14 +8,13 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from cv2.typing import MatLike
-from numpy.typing import NDArray
 
+from inout_aug.paste._colour import colour_matrix
 from inout_aug.paste._options import as_defect_class, as_names, as_range, settings
 from inout_aug.plugin import HostRefused
 from inout_aug.sample import Image, Mask, Params, check_image
 
 KINDS = ("plain", "scar")
-_LUMA = np.array([0.299, 0.587, 0.114])
 
 
 class CutPaste:
@@ -128,21 +127,11 @@ def _extent(height: int, width: int, angle: float) -> tuple[int, int]:
 
 def _recolour(patch: Image, params: Params) -> MatLike:
     """Change brightness, contrast, saturation and hue in one linear map, rounded once."""
-    gain, contrast = params["brightness"] * params["contrast"], params["contrast"]
     if patch.shape[2] == 1:
-        matrix, grey = np.array([[gain]]), float(patch.mean())
+        matrix, grey = np.eye(1), patch.mean()
     else:
-        towards_grey = np.ones((3, 1)) * _LUMA
-        matrix = gain * (
-            params["saturation"] * _hue_rotation(params["hue"]) + (1 - params["saturation"]) * towards_grey
-        )
-        grey = float(patch.mean(axis=(0, 1)) @ _LUMA)
-    offset = np.full((len(matrix), 1), params["brightness"] * (1 - contrast) * grey)
-    return cv2.transform(patch, np.hstack([matrix, offset]))
-
-
-def _hue_rotation(turns: float) -> NDArray[np.float64]:
-    """Return the rotation of RGB about the grey axis."""
-    cos, sin = math.cos(2 * math.pi * turns), math.sin(2 * math.pi * turns)
-    across = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
-    return cos * np.eye(3) + (1 - cos) / 3 + sin * across
+        matrix = colour_matrix(params["saturation"], 360 * params["hue"])
+        grey = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY).mean()
+    gain, contrast = params["brightness"], params["contrast"]
+    offset = np.full((len(matrix), 1), gain * (1 - contrast) * grey)
+    return cv2.transform(patch, np.hstack([gain * contrast * matrix, offset]))

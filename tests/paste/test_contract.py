@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inout_aug.paste.cutpaste import CutPaste
+from inout_aug.paste.memseg import MemSegPaste
 from inout_aug.paste.nsa import NSA
 from inout_aug.paste.stroke import StrokePaste
 from inout_aug.plugin import Paster, fingerprint_of
@@ -16,6 +17,8 @@ from inout_aug.seeding import stream
 
 SOURCE = np.random.default_rng(9).integers(0, 256, (40, 30, 1), np.uint8)
 PASTERS = [
+    MemSegPaste(),
+    MemSegPaste([SOURCE], p_texture=1, defect_class=2),
     CutPaste(kinds="plain"),
     CutPaste(kinds="scar", defect_class=7),
     NSA(),
