@@ -21,13 +21,16 @@ _MAT: Colour = (232, 232, 232)
 _OUTLINES: tuple[Colour, ...] = ((255, 32, 96), (0, 200, 255), (255, 176, 0), (64, 224, 96), (176, 96, 255))
 _FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX)
 _FONT_PIXELS = 22
+# rows and columns that are enough to tell the range of values
+_SAMPLED = 512
 
 
 def display_range(image: Image, host: Image | None) -> tuple[int, int]:
     """Return the values to show as black and white: of the whole range in 8 bit, of what occurs in 16 bit."""
     if image.dtype == np.uint8:
         return 0, 255
-    ends = np.array([np.percentile(shown, (0.1, 99.9)) for shown in (image, host) if shown is not None])
+    every = 1 + max(image.shape) // _SAMPLED
+    ends = np.array([np.percentile(i[::every, ::every], (0.1, 99.9)) for i in (image, host) if i is not None])
     low, high = int(ends[:, 0].min()), int(ends[:, 1].max())
     return low, max(high, low + 1)
 

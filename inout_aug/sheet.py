@@ -59,7 +59,7 @@ def contact_sheet(
     Args:
         entries: Samples, or samples with their hosts and captions. Real ones have a green bar, synthetic ones an
             orange one.
-        columns: Entries side by side; None for the proportions of a screen.
+        columns: Entries side by side, more of those without a host; None for the proportions of a screen.
         tile: Root of a panel's area in pixels, at least 32; its proportions are those of the images.
         closeup: Add a panel with the largest defect, magnified twice.
         title: Heading of the sheet.
@@ -140,12 +140,12 @@ def paste_sheet(
     first = len(train) - n
     defects = np.flatnonzero(train.targets[:first] != normal_label)
     spaced = np.linspace(0, len(defects) - 1, min(real, len(defects))).astype(int)
-    classes = getattr(dataset, "classes", None)
+    names = dict(enumerate(getattr(dataset, "classes", ())))
     entries = []
     for index in defects[spaced].tolist():
         sample = train.sample(index)
-        kind = f", {classes[sample.label]}" if classes else ""
-        entries.append(Entry(sample=sample, details=f"label {sample.label}{kind}"))
+        details = f"label {sample.label}, {names[sample.label]}" if sample.label in names else None
+        entries.append(Entry(sample=sample, details=details))
     for index in range(first, len(train)):
         sample = train.sample(index)
         host = None if sample.origin.host is None else train.sample(sample.origin.host).image
@@ -244,6 +244,6 @@ def _panel(entry: Entry, heading: str, box: tuple[int, int]) -> Canvas:
         empty = np.full((*box, 3), PAPER, np.uint8)
         write(empty, "no mask", _LEADING, _LEADING, size=_DETAIL, colour=FAINT)
         return empty
-    return (
-        fit(picture, box, sample.mask) if heading == "mask outline" else fit(close_up(picture, sample.mask, box), box)
-    )
+    if heading == "close-up":
+        return fit(close_up(picture, sample.mask, box), box)
+    return fit(picture, box, sample.mask)

@@ -22,6 +22,17 @@ def as_range(name: str, value: float | Sequence[float], *, low: float, high: flo
     return float(pair[0]), float(pair[1])
 
 
+def as_number(name: str, value: float, *, low: float, high: float) -> float:
+    """Return a number within bounds.
+
+    Raises:
+        ValueError: Not a number in [low, high].
+    """
+    if not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{name} is a number in [{low:g}, {high:g}]; got {value!r}")
+    return float(value)
+
+
 def as_names(name: str, value: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """Return a selection of known names as a tuple.
 

@@ -10,7 +10,7 @@ import numpy as np
 from cv2.typing import MatLike
 
 from inout_aug.paste._colour import colour_matrix
-from inout_aug.paste._options import as_defect_class, as_names, as_range, settings
+from inout_aug.paste._options import as_defect_class, as_names, as_number, as_range, settings
 from inout_aug.plugin import HostRefused
 from inout_aug.sample import Image, Mask, Params, check_image
 
@@ -65,7 +65,7 @@ class CutPaste:
         self.width = as_range("width", width, low=1e-4, high=0.7)
         self.length = as_range("length", length, low=1e-4, high=0.7)
         self.angle = as_range("angle", angle, low=-180, high=180)
-        self.jitter = as_range("jitter", jitter, low=0, high=1)[1]
+        self.jitter = as_number("jitter", jitter, low=0, high=1)
         self.defect_class = as_defect_class(defect_class)
 
     def __repr__(self) -> str:

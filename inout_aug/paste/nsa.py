@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from inout_aug.paste._options import as_defect_class, as_range
+from inout_aug.paste._options import as_defect_class, as_number, as_range
 from inout_aug.paste._poisson import Floats, poisson_change
 from inout_aug.plugin import HostRefused
 from inout_aug.sample import Image, Mask, Params, check_image
@@ -63,7 +63,7 @@ class NSA:
         self.side = as_range("side", side, low=0.01, high=0.9)
         self.scale = as_range("scale", scale, low=0.1, high=10)
         self.mixed = mixed
-        self.visible = as_range("visible", visible, low=0, high=0.5)[0]
+        self.visible = as_number("visible", visible, low=0, high=0.5)
         self.defect_class = as_defect_class(defect_class)
 
     def __repr__(self) -> str:

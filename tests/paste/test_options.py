@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from inout_aug.paste._options import as_names, as_range
+from inout_aug.paste._options import as_names, as_number, as_range
 
 
 @pytest.mark.parametrize(("given", "kept"), [(2, (2.0, 2.0)), ((1, 3), (1.0, 3.0)), ([0, 0], (0.0, 0.0))])
@@ -14,6 +14,13 @@ def test_a_scalar_is_fixed_and_a_pair_is_a_range(given, kept):
 def test_a_range_is_ascending_and_within_bounds(wrong):
     with pytest.raises(ValueError, match=r"size is a number, or \(smallest, largest\), in \[0, 3\]; got"):
         as_range("size", wrong, low=0, high=3)
+
+
+def test_a_number_is_no_range():
+    assert as_number("share", 1, low=0, high=1) == 1.0
+    for wrong in ((0.1, 0.2), -0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match=r"share is a number in \[0, 1\]; got"):
+            as_number("share", wrong, low=0, high=1)
 
 
 def test_one_name_may_stand_alone():
