@@ -25,7 +25,7 @@ _COLUMNS = 2**15 - 2
 
 
 def turn(size: tuple[int, int], mirror: Sequence[bool], rotation: float) -> Affine:
-    """Return the map that rotates about the centre of an image, then mirrors it.
+    """Return the map through which an image is seen mirrored, then rotated counter-clockwise about its centre.
 
     Args:
         size: Height and width.
@@ -38,7 +38,7 @@ def turn(size: tuple[int, int], mirror: Sequence[bool], rotation: float) -> Affi
     """
     cosine, sine = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
     flip_y, flip_x = -1.0 if mirror[0] else 1.0, -1.0 if mirror[1] else 1.0
-    linear = np.array([[flip_y * cosine, -flip_y * sine], [flip_x * sine, flip_x * cosine]])
+    linear = np.array([[flip_y * cosine, flip_y * sine], [-flip_x * sine, flip_x * cosine]])
     centre = (np.array(size) - 1) / 2
     return np.column_stack([linear, centre - linear @ centre])
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from inspect import isfunction
-from typing import Literal, TypeAlias, TypedDict, Unpack, cast
+from typing import Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
 import cv2
 import numpy as np
@@ -22,9 +22,11 @@ from inout_aug.sample import Image, Mask, Params, check_image
 
 Range: TypeAlias = float | tuple[float, float]
 Preset: TypeAlias = Literal["memseg", "draem", "faithful"]
+_Number = TypeVar("_Number", int, float)
 
 _ATTEMPTS = 4
 _LEAST_CELL = 4  # pixels
+_NO_FADE = np.ones((1, 1), np.float32)
 
 
 class Options(TypedDict, total=False):
@@ -94,7 +96,7 @@ class MemSegPaste:
     highest pixels are taken. A host that is grey stays grey, in one channel or three.
 
     Args:
-        textures: A folder of pictures or a list of arrays (see `Textures`); None to paint structure only.
+        textures: A folder of pictures, a list of arrays, or `Textures`; None to paint structure only.
         preset: What the options below are if not given: "memseg" for the values named with them; "draem" for a texture
             each time, perturbed, with opacity (0.2, 1); "faithful" for the settings of the public MemSeg code: noise
             rotated with empty corners, stretched textures, an 8×8 grid, the perturbations of DRAEM, and no least
@@ -133,18 +135,22 @@ class MemSegPaste:
     """
 
     def __init__(
-        self, textures: TextureSource | None = None, *, preset: Preset = "memseg", **options: Unpack[Options]
+        self,
+        textures: TextureSource | Textures | None = None,
+        *,
+        preset: Preset = "memseg",
+        **options: Unpack[Options],
     ) -> None:
         if preset not in PRESETS:
             raise ValueError(f"preset is one of {tuple(PRESETS)}; got {preset!r}")
         if unknown := options.keys() - PRESETS["memseg"].keys():
             raise TypeError(f"MemSegPaste has no option {sorted(unknown)}; it has {list(PRESETS['memseg'])}")
         chosen = PRESETS["memseg"] | PRESETS[preset] | options
-        self.textures = None if textures is None else Textures(textures)
+        self.textures = textures if textures is None or isinstance(textures, Textures) else Textures(textures)
         self.field = chosen["field"]
         self.cells = _as_powers(chosen["cells"])
         self.angle = as_range("angle", chosen["angle"], low=-360, high=360)
-        self.threshold = chosen["threshold"]
+        self.threshold = _within("threshold", chosen["threshold"], -math.inf, math.inf)
         self.opacity = as_range("opacity", chosen["opacity"], low=0.01, high=1)
         self.p_texture = _within("p_texture", chosen["p_texture"], 0, 1)
         self.texture_fit = check_fit(chosen["texture_fit"])
@@ -152,11 +158,14 @@ class MemSegPaste:
         self.perturb = check_perturb(chosen["perturb"])
         self.perturb_texture = chosen["perturb_texture"]
         self.foreground = chosen["foreground"]
-        self.min_area = chosen["min_area"]
+        self.min_area = None if chosen["min_area"] is None else _within("min_area", chosen["min_area"], 1, math.inf)
         self.max_area_fraction = _within("max_area_fraction", chosen["max_area_fraction"], 0, 1)
         self.min_contrast = _within("min_contrast", chosen["min_contrast"], 0, 0.5)
         self.feather = _within("feather", chosen["feather"], 0, math.inf)
         self.defect_class = as_defect_class(chosen["defect_class"])
+        if self.foreground is not None and not callable(self.foreground):
+            kind = type(self.foreground).__name__
+            raise TypeError(f"foreground is a callable from an image to its mask, or None; got {kind}. See HostMasks")
         if self.textures is None and self.p_texture == 1:
             raise ValueError("p_texture=1 paints textures only, but none are given: pass a folder or a list of arrays")
 
@@ -204,12 +213,12 @@ class MemSegPaste:
             The painted image, of the host's shape and dtype, and its mask, uint8 (H, W), `defect_class` inside.
 
         Raises:
-            HostRefused: The paste would leave the host as it is. With a `min_contrast` above 0 it never does.
+            HostRefused: The paste would leave the host as it is, which takes a `min_contrast` near 0.
             TypeError: The image has another dtype.
             ValueError: The image has another shape, or the parameters name a texture that is not there.
         """
         check_image(image)
-        image = np.ascontiguousarray(image)  # OpenCV reads no flipped views
+        image = cast(Image, np.ascontiguousarray(image))  # OpenCV reads no flipped views
         mask = self._mask(image, params)
         where = np.flatnonzero(mask)
         painted = image.copy()
@@ -217,10 +226,9 @@ class MemSegPaste:
         host = cast(Image, np.take(pixels, where, axis=0))
         change = self._source(where, image, host, params)
         change -= host
-        change *= params["opacity"]
-        if self.feather:
-            change *= _fade(mask, self.feather).ravel()[where, None]
-        new = self._visible(host, change)
+        fade = _fade(mask, self.feather).reshape(-1, 1)[where] if self.feather else _NO_FADE
+        change *= np.float32(params["opacity"]) * fade
+        new = self._visible(host, change, fade)
         for channel in range(image.shape[2]):  # three times faster than all at once
             pixels[where, channel] = new[:, channel]
         return painted, mask.view(np.uint8) if self.defect_class == 1 else mask * np.uint8(self.defect_class)
@@ -251,7 +259,7 @@ class MemSegPaste:
             raise ValueError("the parameters name a texture, but this MemSegPaste has none: pass textures=")
         return tint(colours, params, image, host)
 
-    def _visible(self, host: Image, change: Floats) -> Image:
+    def _visible(self, host: Image, change: Floats, fade: Floats) -> Image:
         """Add the change to the host, with its mean at least `min_contrast` away from zero."""
         white = np.iinfo(host.dtype).max
         wanted = self.min_contrast * white
@@ -261,7 +269,7 @@ class MemSegPaste:
             level = float(host.mean())
             # as it is, unless the range ends there
             sign = math.copysign(1, shift if wanted <= level <= white - wanted else white / 2 - level)
-            new += np.float32(sign * wanted - shift)
+            new += np.float32((sign * wanted - shift) / fade.mean()) * fade
             np.clip(new, 0, white, out=new)
         painted = cast(Image, np.rint(new, out=new).astype(host.dtype))
         if np.array_equal(painted, host):
@@ -306,12 +314,14 @@ def _as_grid(grid: Sequence[int]) -> tuple[int, int]:
     return int(grid[0]), int(grid[1])
 
 
-def _within(name: str, value: float, low: float, high: float) -> float:
+def _within(name: str, value: _Number, low: float, high: float) -> _Number:
     if not low <= value <= high:
         raise ValueError(f"{name} is in [{low:g}, {high:g}]; got {value!r}")
     return value
 
 
 def _describe(value: object) -> str:
-    """Return what a setting is, without a memory address: the paster is fingerprinted by its repr."""
-    return f"{value.__module__}.{value.__qualname__}" if isfunction(value) else repr(value)
+    """Return what a setting is, without memory addresses: the paster is fingerprinted by its repr."""
+    if type(value).__repr__ is object.__repr__:
+        return f"{type(value).__qualname__}({getattr(value, '__dict__', {})})"
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
