@@ -4,13 +4,16 @@ from inout_aug.augment import InOutAugment
 from inout_aug.dataset import InOutDataset
 from inout_aug.layout import AmbiguousLayout, Fields, Layout
 from inout_aug.mixer import InOutMixer
+from inout_aug.paste import NSA, CutPaste, MemSegPaste, StrokePaste
 from inout_aug.plugin import Generator, HostRefused, Paster, Request, SampleSource
 from inout_aug.sample import Origin, Sample
 from inout_aug.sampler import PositivesSampler
 from inout_aug.stream import InOutIterableDataset
 
 __all__ = [
+    "NSA",
     "AmbiguousLayout",
+    "CutPaste",
     "Fields",
     "Generator",
     "HostRefused",
@@ -19,10 +22,12 @@ __all__ = [
     "InOutIterableDataset",
     "InOutMixer",
     "Layout",
+    "MemSegPaste",
     "Origin",
     "Paster",
     "PositivesSampler",
     "Request",
     "Sample",
     "SampleSource",
+    "StrokePaste",
 ]
