@@ -93,8 +93,9 @@ def map_shard(folder: Folder, shard: Shard) -> Arrays:
         arrays = None
     if arrays is None and folder.fetch(shard.name):
         arrays = map_arrays(path, layout, shard.header)
-        if arrays is not None:
-            _check_digests(shard, arrays)
+        differs = _altered(shard, arrays) if arrays is not None else ""
+        if differs:
+            raise CacheDamaged(f"{shard.name} in {folder.url} cannot be used: {differs}")
     if arrays is None:
         raise _changed(folder, shard)
     return arrays
@@ -109,7 +110,9 @@ def map_verified(folder: Folder, shard: Shard) -> Arrays:
     """
     folder.fetch(shard.name)
     arrays = map_shard(folder, shard)
-    _check_digests(shard, arrays)
+    differs = _altered(shard, arrays)
+    if differs:
+        raise CacheDamaged(differs)
     return arrays
 
 
@@ -144,10 +147,10 @@ def first_record(folder: Folder, shard: Shard) -> tuple[int, Mapping[str, Any]]:
     return int(columns["index"][0]), decode_record(record)
 
 
-def _check_digests(shard: Shard, arrays: Arrays) -> None:
+def _altered(shard: Shard, arrays: Arrays) -> str:
+    """Return which checksums differ, in words; empty if none does."""
     names = altered(arrays, shard.header)
-    if names:
-        raise CacheDamaged(f"checksum of {', '.join(names)} differs")
+    return f"checksum of {', '.join(names)} differs" if names else ""
 
 
 def _changed(folder: Folder, shard: Shard) -> CacheChanged:

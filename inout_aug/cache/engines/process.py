@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -60,8 +61,9 @@ class ProcessEngine:
                     kind, value = worker.hear()
                     if kind == "dead":
                         crew.dismiss(worker)
-                        backlog.give_back(worker.job, f"exit code {worker.process.exitcode}")
-                        crew.hire()
+                        if not watch.stopped():
+                            backlog.give_back(worker.job, f"exit code {worker.process.exitcode}")
+                            crew.hire()
                         continue
                     if kind == "error":
                         raise value
@@ -84,7 +86,8 @@ class _Worker:
     def __init__(self, context: SpawnContext, stop: Event, payload: bytes) -> None:
         self.connection, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(target=_work, args=(theirs, stop, payload), daemon=True)
-        self.process.start()
+        with _deaf_children():
+            self.process.start()
         theirs.close()
         self.job: Job | None = None
 
@@ -134,6 +137,22 @@ class _Crew:
             self.dismiss(worker)
 
 
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Let processes started here not hear Ctrl-C, which reaches the whole group: the parent decides what becomes of it.
+
+    A blocked signal stays blocked in what is started, from its first instant; here it is delivered late, not lost.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _pickled(source: Source, settings: Settings) -> bytes:
     try:
         return pickle.dumps((source, settings, torch.get_num_threads()))
@@ -146,7 +165,6 @@ def _pickled(source: Source, settings: Settings) -> bytes:
 
 def _work(connection: Connection, stop: Event, payload: bytes) -> None:
     """Be a worker."""
-    # Ctrl-C reaches the whole process group; the parent decides what becomes of it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # the parent has gone, or let this worker go
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):

@@ -70,8 +70,9 @@ class RayEngine:
         def assign(actor: Any | None) -> None:
             job = None if watch.stopped() else backlog.take()
             if job is not None:
-                actor = actor or actor_class.remote(payload)
-                busy[actor.make.remote(job)] = actor, job
+                actor = actor or actor_class.remote()
+                # in a list, the reference arrives as one: the actor fetches the generator once, not for each job
+                busy[actor.make.remote([payload], job)] = actor, job
 
         for _ in range(self._size(ray)):
             assign(None)
@@ -123,16 +124,22 @@ def _report(ray: Any, actors: list[Any], watch: Watch) -> None:
 class _Actor(Watch):
     """A worker; Ray makes an actor of it."""
 
-    def __init__(self, payload: tuple[Source, Settings, int]) -> None:
-        source, self._settings, threads = payload
-        # Ray sets one thread per CPU reserved, which can change the last bits of a result
-        torch.set_num_threads(threads)
+    def __init__(self) -> None:
+        self._producer: Producer | None = None
+        self._settings: Settings
         self._counts = [0, 0]
         self._lock = Lock()
         self._stop = False
-        self._producer = Producer(source.generator, self._settings, self)
 
-    def make(self, job: Job) -> Outcome:
+    def make(self, payload: list[Any], job: Job) -> Outcome:
+        # not in the constructor: Ray takes an error there for a death
+        if self._producer is None:
+            import ray
+
+            source, self._settings, threads = ray.get(payload[0])
+            # Ray sets one thread per CPU reserved, which can change the last bits of a result
+            torch.set_num_threads(threads)
+            self._producer = Producer(source.generator, self._settings, self)
         draft, outcome = self._producer.make(job)
         publish(draft, job, self._settings)
         return outcome
