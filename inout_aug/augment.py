@@ -52,7 +52,7 @@ class InOutAugment:
     Example:
         >>> from inout_aug import InOutAugment, MemSegPaste
         >>> from inout_aug.datasets import Surfaces
-        >>> train = InOutAugment(generators=[MemSegPaste()], ratio=0.5)(Surfaces(100, size=(64, 64)))
+        >>> train = InOutAugment(generators=[MemSegPaste()], ratio=0.5)(Surfaces(100, size=(64, 64), binary=True))
         >>> len(train)
         150
     """

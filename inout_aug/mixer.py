@@ -19,15 +19,16 @@ class InOutMixer:
 
     Args:
         members: Pasters, sample sources and generators; at least one.
-        weights: Relative shares, one per member in order, or by name; members left out of a mapping get none.
+        weights: Relative shares, one per member in order, or by name; members left out of a mapping get none. Members
+            of one name are numbered: `Name-1`, `Name-2`.
 
     Raises:
-        ValueError: No members, two of one name in a mapping, or weights that are negative, not finite or all zero.
+        ValueError: No members, or weights that are negative, not finite, all zero, or of another length.
 
     Example:
         >>> from inout_aug import MemSegPaste, StrokePaste
         >>> InOutMixer([MemSegPaste(), StrokePaste()], weights=[3, 1]).counts(10)
-        [7, 3]
+        [8, 2]
     """
 
     def __init__(self, members: Sequence[Member], weights: Mapping[str, float] | Sequence[float] | None = None) -> None:
@@ -38,10 +39,14 @@ class InOutMixer:
         self.weights = self._shares(weights)
 
     def counts(self, total: int) -> list[int]:
-        """Return how many of `total` each member makes, by largest remainder; they add up to `total`."""
+        """Return how many of `total` each member makes, by largest remainder; they add up to `total`.
+
+        Of an odd number shared by halves, the in-distribution half is the larger.
+        """
         exact = [weight * total for weight in self.weights]
         counts = [math.floor(value) for value in exact]
-        by_remainder = sorted(range(len(counts)), key=lambda i: (counts[i] - exact[i], i))
+        painted = [distribution_of(member) == "out" for member in self.members]
+        by_remainder = sorted(range(len(counts)), key=lambda i: (counts[i] - exact[i], painted[i], i))
         for i in by_remainder[: total - sum(counts)]:
             counts[i] += 1
         return counts

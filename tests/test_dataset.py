@@ -168,7 +168,7 @@ def test_in_and_out_are_mixed_and_labelled_by_class():
 
 def test_summary_is_printed_and_returned(capsys):
     summary = InOutAugment(generators=[Square(), Shelf(30)], n_aug=21)(Parts(40)).summary()
-    assert (summary.real, summary.real_positives, summary.synthetic) == (40, 4, {"Square": 11, "Shelf": 10})
+    assert (summary.real, summary.real_positives, summary.synthetic) == (40, 4, {"Square": 10, "Shelf": 11})
     assert summary.positives == pytest.approx(25 / 61)
     out = capsys.readouterr().out
     assert "41.0%" in out

@@ -11,6 +11,7 @@ def test_default_is_half_in_half_out_shared_inside_each_half():
     mixer = InOutMixer([Square(), Square(), Shelf()])
     assert mixer.counts(100) == [25, 25, 50]
     assert mixer.names == ("Square-1", "Square-2", "Shelf")
+    assert InOutMixer([Square(), Shelf()]).counts(9) == [4, 5]
 
 
 def test_one_kind_makes_all():
