@@ -38,6 +38,12 @@ class InOutMixer:
         self.names = _unique_names([name_of(member) for member in members])
         self.weights = self._shares(weights)
 
+    def __getitem__(self, name: str) -> Member:
+        """Return a member by the name that `Origin.generator` and summaries give it."""
+        if name not in self.names:
+            raise KeyError(f"no generator is named {name!r}; they are {list(self.names)}")
+        return self.members[self.names.index(name)]
+
     def counts(self, total: int) -> list[int]:
         """Return how many of `total` each member makes, by largest remainder; they add up to `total`.
 

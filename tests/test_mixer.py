@@ -14,6 +14,13 @@ def test_default_is_half_in_half_out_shared_inside_each_half():
     assert InOutMixer([Square(), Shelf()]).counts(9) == [4, 5]
 
 
+def test_members_by_name():
+    shelf = Shelf()
+    assert InOutMixer([Square(), shelf])["Shelf"] is shelf
+    with pytest.raises(KeyError, match="they are"):
+        InOutMixer([shelf])["Square"]
+
+
 def test_one_kind_makes_all():
     assert InOutMixer([Square(), Square()]).counts(9) == [5, 4]
     assert InOutMixer([Shelf()]).counts(9) == [9]
