@@ -65,8 +65,9 @@ def find_shards(folder: Folder, manifest: Manifest) -> list[Shard]:
         CacheTooNew: A later version of the format.
     """
     shards = []
+    names = folder.names()
     for group in manifest.groups:
-        for number in group.shards():
+        for number in group.there(names):
             try:
                 shard = find_shard(folder, group, number, manifest.identity)
             except CacheError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -46,6 +46,13 @@ class Group:
     def name(self, number: int) -> str:
         """Return the file name of a shard."""
         return shard_name(self.layout, number)
+
+    def there(self, names: Set[str]) -> list[int]:
+        """Return the numbers of those shards whose names are among `names`, ascending."""
+        start, end = f"{self.layout.name}-", ".safetensors"
+        digits = (name[len(start) : -len(end)] for name in names if name.startswith(start) and name.endswith(end))
+        numbers = {int(number) for number in digits if number.isdecimal()}
+        return sorted(number for number in numbers if number in self.shards() and self.name(number) in names)
 
     def rows(self, number: int) -> slice:
         """Return which samples of the group belong into a shard."""
@@ -121,7 +128,7 @@ def decode_manifest(text: bytes) -> Manifest:
 def _group(body: dict[str, Any]) -> Group:
     layout = body["layout"]
     names = {"scores": tuple(layout["scores"]), "gates": tuple(layout["gates"])}
-    return Group(layout=Layout(**{**layout, **names}), shard_size=body["shard_size"], count=body["count"])
+    return Group(**{**body, "layout": Layout(**{**layout, **names})})
 
 
 def read_manifest(folder: Folder) -> Manifest | None:

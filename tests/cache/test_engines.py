@@ -24,6 +24,7 @@ from inout_aug.cache import (
     SampleCache,
     fill_cache,
 )
+from inout_aug.cache.engines import engine_of
 from standin import Brightness, Noise, Stumbling, contents
 
 OPTIONS: dict[str, Any] = {
