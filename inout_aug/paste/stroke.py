@@ -33,8 +33,8 @@ class StrokePaste:
             most an eighth of the length.
         length: Of cracks and scratches, per shorter image side.
         diameter: Of spots, per shorter image side.
-        contrast: Height of the step, in standard deviations of the host's noise near the defect, or of 1 % of full
-            scale where there is less noise.
+        contrast: Height of the step where the stroke is strongest, in standard deviations of the host's noise near it,
+            or of 1 % of full scale where there is less noise. Cracks in real surfaces measure 4 to 12.
         tones: "dark", "bright" or both, with equal chance. Where the host leaves no room for one, the other is taken.
         defect_class: Value of the mask inside.
 
@@ -56,7 +56,7 @@ class StrokePaste:
         width: float | tuple[float, float] = (0.005, 0.025),
         length: float | tuple[float, float] = (0.15, 1.0),
         diameter: float | tuple[float, float] = (0.02, 0.08),
-        contrast: float | tuple[float, float] = (3.0, 9.0),
+        contrast: float | tuple[float, float] = (4.0, 12.0),
         tones: str | Sequence[str] = TONES,
         defect_class: int = 1,
     ) -> None:
