@@ -177,6 +177,8 @@ def _claim(folder: Folder, source: Source, plan: Plan, n: int, shard_size: int |
             "named after the content"
         )
     manifest = known.grown(asked.groups) if known is not None else asked
+    if manifest.count != count:
+        raise CacheMismatch(f"{folder.url} holds samples of other shapes; give another folder")
     if shard_size is not None and any(group.shard_size != shard_size for group in manifest.groups):
         raise CacheMismatch(f"the shard size of {folder.url} was fixed when it was first filled; leave shard_size out")
     if manifest != known:
@@ -230,12 +232,15 @@ class _Stock:
             shard = find_shard(self._folder, group, number, self._manifest.identity)
             if shard is not None and verify:
                 map_verified(self._folder, shard)
-        except (CacheDamaged, CacheChanged) as error:
+            # the key covers what is given as values; of functions it knows the first result only
+            if shard is not None and (callable(self._plan.shape) or callable(self._plan.conditions)):
+                self._compare(shard)
+        except CacheChanged:
+            # another filler is at it; who makes the shard looks again
+            return None
+        except CacheDamaged as error:
             _set_aside(self._folder, group.name(number), str(error))
             return None
-        # the key covers what is given as values; of functions it knows the first result only
-        if shard is not None and (callable(self._plan.shape) or callable(self._plan.conditions)):
-            self._compare(shard)
         return shard
 
     def _compare(self, shard: Shard) -> None:

@@ -140,7 +140,9 @@ class LocalFolder:
         aside = f"{QUARANTINE}/{quarantined_name(name, reason)}"
         try:
             (self.path / QUARANTINE).mkdir(exist_ok=True)
-            os.rename(self.path / name, self.path / aside)
+            # another filler may have set it aside meanwhile
+            with suppress(FileNotFoundError):
+                os.rename(self.path / name, self.path / aside)
             self._flush()
         except OSError as error:
             raise CacheNotWritten(f"could not set {name} in {self.path} aside: {error.strerror or error}") from error

@@ -19,7 +19,8 @@ seed `BLAKE2b-64(seed, k, a as little-endian uint64) >> 1`; the first attempt th
 holds its samples [j · shard_size, (j + 1) · shard_size). So a shard depends on no other: fillers need no lock, and
 write the same bytes in any order, batch size and number of processes. A shard may lack samples (a generator failed, a
 fill was stopped); the next fill writes it anew with what was missing. A file appears under its name at once and whole:
-it is written under a temporary name, flushed to the disk and renamed.
+it is written under a temporary name, flushed to the disk and renamed. It is never changed in place: who has the old one
+mapped goes on reading that.
 
 **A shard** is a safetensors file with N samples and these arrays, in this order, without gaps:
 
@@ -195,13 +196,11 @@ class SampleCache:
         Raises:
             KeyError: One is not in the cache.
         """
-        order = np.argsort(self.indices, kind="stable")
-        found = np.searchsorted(self.indices, indices, sorter=order)
-        positions = order[np.minimum(found, len(order) - 1)]
-        absent = self.indices[positions] != indices
-        if absent.any():
-            raise KeyError(f"the cache has no sample {np.asarray(indices)[absent].tolist()[:5]}")
-        return positions
+        known = np.isin(indices, self.indices)
+        if not known.all():
+            raise KeyError(f"the cache has no sample {np.asarray(indices)[~known].tolist()[:5]}")
+        order = np.argsort(self.indices)
+        return order[np.searchsorted(self.indices, indices, sorter=order)]
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[position] for position in range(len(self)))

@@ -283,7 +283,9 @@ def test_functions_that_changed_are_noticed(tmp_path: Path) -> None:
         fill(tmp_path, conditions=lambda index: {"prompt": f"crack {index % 6}"})
     fill(tmp_path / "shapes", shape=lambda index: (16, 16 + index % 2, 1))
     with pytest.raises(CacheMismatch, match="other conditions or shapes"):
-        fill(tmp_path / "shapes", shape=lambda index: (16, 16 + (index % 3 == 1), 1))
+        fill(tmp_path / "shapes", shape=lambda index: (16, 16 + (index >= 10), 1))
+    with pytest.raises(CacheMismatch, match="other shapes"):
+        fill(tmp_path / "shapes", shape=lambda index: (16, 16 + index % 2 * 4, 1))
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,17 @@ def test_a_shard_that_was_deleted_or_replaced_while_open_is_named(tmp_path: Path
         SampleCache(tmp_path)
 
 
+def test_a_cache_without_samples_is_empty(tmp_path: Path) -> None:
+    filled(tmp_path, 4)
+    (tmp_path / "24x32x3-uint8-000000.safetensors").unlink()
+    empty = SampleCache(tmp_path)
+    assert (len(empty), list(empty), empty.groups, empty.missing) == (0, [], [], 4)
+    assert len(empty.scores) == 0
+    assert np.isnan(empty.acceptance)
+    with pytest.raises(KeyError, match="0"):
+        empty.positions_of(np.array([0]))
+
+
 def test_no_cache_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no manifest\.json"):
         SampleCache(tmp_path / "nothing")
