@@ -26,6 +26,8 @@ _SHARD_BYTES = 64 << 20
 _SHARD_SAMPLES = 1 << 16
 # few samples per shard where few are wanted, so that there is work for several workers
 _SHARDS_AT_LEAST, _SMALLEST_SHARD = 32, 16
+# what vanished meanwhile, or was overwritten by another filler that knew less, is made again, but not for ever
+_ROUNDS = 3
 
 
 def fill_cache(
@@ -115,8 +117,11 @@ def fill_cache(
                 gave_up = True
                 watch.stop()
 
-        if stock.incomplete:
+        for _ in range(_ROUNDS):
+            if not stock.incomplete or failures or watch.stopped():
+                break
             runner.run(source, stock.jobs(), settings, watch, done)
+            stock = _Stock(folder, manifest, plan)
     cache = SampleCache(where)
     there = f"{len(cache)} of {manifest.count} samples are stored in {folder.url}"
     if failures:
@@ -126,7 +131,8 @@ def fill_cache(
         raise KeyboardInterrupt(f"{there}. Run the same fill again to go on")
     if cache.missing:
         raise EngineError(
-            f"{there}, though all were made: do the workers write to another disk? Give a shared folder or URL"
+            f"{there}, though all were made. Do the workers write to another disk (give a shared folder or URL), or does "
+            "something remove shards?"
         )
     return cache
 
@@ -213,7 +219,7 @@ class _Stock:
         incomplete: The shards that lack samples.
     """
 
-    def __init__(self, folder: Folder, manifest: Manifest, plan: Plan, *, verify: bool) -> None:
+    def __init__(self, folder: Folder, manifest: Manifest, plan: Plan, *, verify: bool = False) -> None:
         self._folder, self._manifest, self._plan = folder, manifest, plan
         self._indices = plan.groups(manifest.count)
         self.there = 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from inout_aug.cache.access import find_shard, map_verified
 from inout_aug.cache.draft import Draft
-from inout_aug.cache.errors import CacheDamaged, Failure
+from inout_aug.cache.errors import CacheChanged, CacheDamaged, Failure
 from inout_aug.cache.folder import Folder
 from inout_aug.cache.manifest import Group
 from inout_aug.cache.plan import Gate, request_seed
@@ -139,12 +139,16 @@ class Producer:
         return draft, Outcome(tuple(failures), self._failed_in_a_row >= _GIVE_UP_AFTER)
 
     def _resume(self, job: Job) -> Draft:
+        """Return what is stored of a shard; what is damaged is set aside."""
         draft = Draft(job.group.layout, job.indices)
         folder = self._settings.folder
         try:
             shard = find_shard(folder, job.group, job.number, self._settings.identity)
             if shard is not None:
                 draft.adopt(map_verified(folder, shard))
+        except CacheChanged:
+            # another filler has put a fuller one in place this very moment
+            return self._resume(job)
         except CacheDamaged as error:
             aside = folder.set_aside(job.group.name(job.number), str(error))
             warnings.warn(f"damaged: {error}; set aside as {aside}, made anew", RuntimeWarning, stacklevel=2)

@@ -360,11 +360,12 @@ def test_foreign_files_are_named_and_left_alone(cache: Path) -> None:
     assert {name: (cache / name).read_bytes() for name in foreign} == foreign
 
 
-def test_two_fillers_at_once_write_the_same(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
-    fillers = [FORK.Process(target=slow_fill, args=(tmp_path,)) for _ in range(3)]
+def test_three_fillers_at_once_write_the_same(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    # every batch is stored at once, so that they get into each other's way as often as can be
+    options = {"batch_size": 1, "checkpoint_seconds": 0.0}
+    fillers = [FORK.Process(target=fill, args=(tmp_path,), kwargs=options) for _ in range(3)]
     for filler in fillers:
         filler.start()
-        time.sleep(0.03)
     for filler in fillers:
         filler.join()
     assert [filler.exitcode for filler in fillers] == [0, 0, 0]
@@ -377,13 +378,16 @@ def test_two_fillers_with_different_plans_never_share_a_folder(cache: Path, undi
     assert contents(cache) == undisturbed
 
 
-def test_a_shard_deleted_while_a_fill_runs_is_made_by_the_next(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+def test_a_shard_deleted_while_a_fill_runs_is_made_again(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    deleted = []
+
     class Deleting(Noise):
         def generate(self, requests: Any) -> Any:
-            (tmp_path / NAME.format(0)).unlink(missing_ok=True)
+            if not deleted and (tmp_path / NAME.format(0)).exists():
+                (tmp_path / NAME.format(0)).unlink()
+                deleted.append(True)
             return super().generate(requests)
 
-    with pytest.raises(Exception, match="88 of 96"):
-        fill(tmp_path, generator=Deleting())
-    fill(tmp_path)
+    fill(tmp_path, generator=Deleting())
+    assert deleted
     assert contents(tmp_path) == undisturbed
