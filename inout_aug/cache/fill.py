@@ -131,8 +131,8 @@ def fill_cache(
         raise KeyboardInterrupt(f"{there}. Run the same fill again to go on")
     if cache.missing:
         raise EngineError(
-            f"{there}, though all were made. Do the workers write to another disk (give a shared folder or URL), or does "
-            "something remove shards?"
+            f"{there}, though all were made. Do the workers write to another disk (give a shared folder or URL), or "
+            "does something remove shards?"
         )
     return cache
 

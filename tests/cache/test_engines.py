@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import signal
@@ -25,6 +26,7 @@ from inout_aug.cache import (
     fill_cache,
 )
 from inout_aug.cache.engines import engine_of
+from inout_aug.cache.folder import LocalFolder
 from standin import Brightness, Noise, Stumbling, contents
 
 OPTIONS: dict[str, Any] = {
@@ -51,17 +53,22 @@ def seed_of(index: int) -> int:
     return Plan(shape=OPTIONS["shape"]).request(index).seed
 
 
-def test_processes_write_the_same_bytes(tmp_path: Path, local: dict[str, bytes]) -> None:
-    fill(tmp_path, engine=ProcessEngine(workers=2), batch_size=3)
-    assert contents(tmp_path) == local
-
-
-def test_a_process_that_dies_is_replaced(tmp_path: Path, local: dict[str, bytes]) -> None:
+def test_two_processes_write_the_same_bytes_though_one_dies(tmp_path: Path, local: dict[str, bytes]) -> None:
     flag = tmp_path / "died"
     dying = Stumbling(seeds=(seed_of(12),), kill_once=str(flag))
-    fill(tmp_path / "cache", dying, engine=ProcessEngine(workers=1))
+    fill(tmp_path / "cache", dying, engine=ProcessEngine(workers=2), batch_size=3)
     assert flag.exists()
     assert contents(tmp_path / "cache") == local
+
+
+def test_an_engine_whose_shards_do_not_arrive_is_reported(tmp_path: Path) -> None:
+    class Elsewhere(LocalEngine):
+        def run(self, source: Any, jobs: Any, settings: Any, watch: Any, done: Any) -> None:
+            settings = dataclasses.replace(settings, folder=LocalFolder(tmp_path / "elsewhere"))
+            super().run(source, jobs, settings, watch, done)
+
+    with pytest.raises(EngineError, match=r"0 of 32 samples are stored .* write to another disk"):
+        fill(tmp_path / "here", engine=Elsewhere())
 
 
 def test_processes_that_keep_dying_are_reported(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from inout_aug.plugin import Generator, name_of
 
 GeneratorLike: TypeAlias = Generator | Callable[[], Generator]
 
-_MAX_DEATHS = 3
+_MAX_DEATHS = 2
 
 
 @runtime_checkable
