@@ -26,6 +26,9 @@ _Number = TypeVar("_Number", int, float)
 
 _ATTEMPTS = 4
 _LEAST_CELL = 4  # pixels
+_LAG = 4  # pixels; longer than grain
+_PROBES = 16  # per shorter side
+_NOISE_LIMITS = (0.01, 0.05)  # of full scale
 _NO_FADE = np.ones((1, 1), np.float32)
 
 
@@ -66,7 +69,7 @@ PRESETS: dict[Preset, Options] = {
         foreground=None,
         min_area=None,
         max_area_fraction=0.5,
-        min_contrast=0.03,
+        min_contrast=2.0,
         feather=0.0,
         defect_class=1,
     ),
@@ -116,8 +119,9 @@ class MemSegPaste:
             None for everywhere.
         min_area: Smallest area of a mask in pixels; None for the larger of 16 and a 10,000th of the image.
         max_area_fraction: 0.5. Largest area of a mask as a share of the image.
-        min_contrast: 0.03. Least difference that the paste makes to the mean value inside the mask, as a share of the
-            range of values. A fainter one, as the structure of an even surface gives, is made brighter or darker.
+        min_contrast: 2. Least difference that the paste makes to the mean value inside the mask, in standard deviations
+            of the host's noise, taken as 1 to 5 % of full scale. A fainter one, as the structure of an even surface
+            gives, is made brighter or darker; 0 leaves it.
         feather: 0. Over how many pixels, inwards from the mask's edge, the paste fades in.
         defect_class: 1. Value of the mask inside.
 
@@ -160,7 +164,7 @@ class MemSegPaste:
         self.foreground = chosen["foreground"]
         self.min_area = None if chosen["min_area"] is None else _within("min_area", chosen["min_area"], 1, math.inf)
         self.max_area_fraction = _within("max_area_fraction", chosen["max_area_fraction"], 0, 1)
-        self.min_contrast = _within("min_contrast", chosen["min_contrast"], 0, 0.5)
+        self.min_contrast = _within("min_contrast", chosen["min_contrast"], 0, math.inf)
         self.feather = _within("feather", chosen["feather"], 0, math.inf)
         self.defect_class = as_defect_class(chosen["defect_class"])
         if self.foreground is not None and not callable(self.foreground):
@@ -228,7 +232,7 @@ class MemSegPaste:
         change -= host
         fade = _fade(mask, self.feather).reshape(-1, 1)[where] if self.feather else _NO_FADE
         change *= np.float32(params["opacity"]) * fade
-        new = self._visible(host, change, fade)
+        new = self._visible(image, host, change, fade)
         for channel in range(image.shape[2]):  # three times faster than all at once
             pixels[where, channel] = new[:, channel]
         return painted, mask.view(np.uint8) if self.defect_class == 1 else mask * np.uint8(self.defect_class)
@@ -259,10 +263,10 @@ class MemSegPaste:
             raise ValueError("the parameters name a texture, but this MemSegPaste has none: pass textures=")
         return tint(colours, params, image, host)
 
-    def _visible(self, host: Image, change: Floats, fade: Floats) -> Image:
-        """Add the change to the host, with its mean at least `min_contrast` away from zero."""
+    def _visible(self, image: Image, host: Image, change: Floats, fade: Floats) -> Image:
+        """Add the change to the host, with its mean at least as far from zero as `min_contrast` says."""
         white = np.iinfo(host.dtype).max
-        wanted = self.min_contrast * white
+        wanted = self.min_contrast * _noise(image) if self.min_contrast else 0.0
         shift = float(change.mean())
         new = change + host
         if abs(shift) < wanted:
@@ -293,6 +297,21 @@ def _highest(field: Floats, inside: NDArray[np.bool_] | None, count: int) -> NDA
     mask: NDArray[np.bool_] = values > level
     mask[np.flatnonzero(values == level)[: count - np.count_nonzero(mask)]] = True
     return mask.reshape(field.shape)
+
+
+def _noise(image: Image) -> float:
+    """Return a robust standard deviation of a host's noise, from 1 to 5 % of full scale.
+
+    Differences of pixels a few apart see grain, but not shading; along stripes they do not see the stripes either.
+    """
+    values = image[..., image.shape[2] // 2]
+    step = max(1, min(values.shape) // _PROBES)
+    deviations = []
+    for lines in (values, values.T):
+        apart = np.abs(np.subtract(lines[::step, _LAG::step], lines[::step, :-_LAG:step], dtype=np.float32)).ravel()
+        deviations.append(float(np.partition(apart, apart.size // 2)[apart.size // 2]))
+    least, most = (share * np.iinfo(image.dtype).max for share in _NOISE_LIMITS)
+    return min(max(min(deviations) * 1.4826 / math.sqrt(2), least), most)
 
 
 def _fade(mask: NDArray[np.bool_], feather: float) -> Floats:
