@@ -20,7 +20,7 @@ import torch
 
 from inout_aug.cache.engines.base import Backlog, Done, Source
 from inout_aug.cache.errors import EngineError
-from inout_aug.cache.produce import Job, Producer, Settings, Watch, publish
+from inout_aug.cache.produce import Job, Outcome, Producer, Settings, Watch, publish
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
@@ -120,7 +120,7 @@ class _Crew:
 
     def speaking(self) -> list[_Worker]:
         ready = wait(list(self.workers), _POLL_SECONDS)
-        return [self.workers[connection] for connection in ready if isinstance(connection, Connection)]
+        return [worker for connection, worker in self.workers.items() if connection in ready]
 
     def dismiss(self, worker: _Worker) -> None:
         """Let a worker go that is idle or dead: it ends when its pipe closes."""
@@ -166,22 +166,27 @@ def _pickled(source: Source, settings: Settings) -> bytes:
 def _work(connection: Connection, stop: Event, payload: bytes) -> None:
     """Be a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # the parent has gone, or let this worker go
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    reports = _Reports(connection, stop)
+
+    def prepare() -> tuple[Producer, Settings]:
+        source, settings, threads = pickle.loads(payload)
+        torch.set_num_threads(threads)
+        return Producer(source.generator, settings, reports), settings
+
+    def work_off(job: Job) -> Outcome:
+        draft, outcome = producer.make(job)
+        publish(draft, job, settings)
+        reports.flush()
+        return outcome
+
+    # the pipe closes when the parent has gone, or lets this worker go
+    with suppress(EOFError, OSError):
         try:
-            source, settings, threads = pickle.loads(payload)
-            torch.set_num_threads(threads)
-            reports = _Reports(connection, stop)
-            producer = Producer(source.generator, settings, reports)
+            producer, settings = prepare()
             connection.send(("ready", None))
             while True:
                 job = connection.recv()
-                draft, outcome = producer.make(job)
-                publish(draft, job, settings)
-                reports.flush()
-                connection.send(("done", outcome))
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise
+                connection.send(("done", work_off(job)))
         except Exception as error:
             connection.send(("error", _sendable(error)))
 
