@@ -181,8 +181,6 @@ def test_classes_that_are_none_are_refused(cache: SampleCache, classes: Any) -> 
 class Flat(Noise):
     """Black images; the masks of every third are empty."""
 
-    name = "Flat"
-
     def make(self, request: Request) -> Sample:
         mask = np.zeros((request.height, request.width), np.uint8)
         mask[:2, :2] = request.defect_class if request.seed % 3 else 0
@@ -209,8 +207,6 @@ def test_masks_are_needed_only_where_the_dataset_has_them(tmp_path: Path) -> Non
 
 def test_a_host_of_the_generator_is_none_of_the_dataset(tmp_path: Path) -> None:
     class Hosted(Noise):
-        name = "Hosted"
-
         def make(self, request: Request) -> Sample:
             sample = super().make(request)
             return Sample(sample.image, sample.mask, sample.label, Origin(host=3))
@@ -320,7 +316,6 @@ class TestCached:
 class Counting(Noise):
     """Counts what it makes."""
 
-    name = "Counting"
     made = 0
 
     def make(self, request: Request) -> Sample:
@@ -329,8 +324,6 @@ class Counting(Noise):
 
 
 class SometimesEmpty(Noise):
-    name = "SometimesEmpty"
-
     def make(self, request: Request) -> Sample:
         sample = super().make(request)
         return sample if request.seed % 2 else Sample(sample.image, np.zeros_like(sample.mask), sample.label)
