@@ -2,7 +2,7 @@
 
 import typer
 
-from inout_aug.cli import sheet
+from inout_aug.cli import cache, demo, review, sheet
 
 app = typer.Typer(
     name="inout-aug",
@@ -10,9 +10,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+app.command()(demo.demo)
 app.command()(sheet.sheet)
-
-
-@app.callback()
-def main() -> None:
-    """Keep the subcommand's name on the command line, even while there is only one."""
+app.add_typer(cache.app, name="cache")
+app.add_typer(review.app, name="review")
