@@ -5,25 +5,35 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Dataset, IterableDataset
 
-from inout_aug import containers
 from inout_aug.containers import Denormalize
 from inout_aug.dataset import InOutDataset
 from inout_aug.injector import Injector
-from inout_aug.labels import LabelRule, infer_rule, read_labels
-from inout_aug.layout import Fields, Key, Layout, get_field, infer_layout
+from inout_aug.labels import LabelRule, class_names, find_normal, infer_rule, read_labels
+from inout_aug.layout import (
+    AmbiguousLayout,
+    Fields,
+    Key,
+    Layout,
+    declared_layout,
+    describe_item,
+    infer_layout,
+    with_mask_value,
+)
 from inout_aug.mixer import InOutMixer
 from inout_aug.plugin import Draws, Generator, Member, Paster, SampleSource, fingerprint_of, name_of
 from inout_aug.sample import Sample
 from inout_aug.seeding import check_seed
 from inout_aug.stream import PERIOD, InOutIterableDataset
 from inout_aug.transform import ItemTransform, Transform, TransformOn
+
+# real samples of each kind that wrapping looks at
+_WITNESSES = 12
 
 
 class InOutAugment:
@@ -41,9 +51,10 @@ class InOutAugment:
         weights: Shares of the generators, in order or by class name.
         seed: Base seed; the same seed gives the same bytes.
         resample: Draw new synthetic samples in every epoch.
-        normal_label: The dataset's label of normal samples.
-        positive_label: The label that synthetic positives get, or one for each defect class. Default: the one other
-            label that the dataset has, else 1.
+        normal_label: The dataset's label of normal samples, or that class's name. Default: the class named good, ok,
+            normal or the like, if the dataset names its classes, else 0.
+        positive_label: The label that synthetic positives get, or its name, or a label for each defect class. Default:
+            the one other label that the dataset has, else 1.
 
     Raises:
         ValueError: Not exactly one of `ratio`, `n_aug` and `balance` is given, or a value is out of range.
@@ -67,29 +78,39 @@ class InOutAugment:
         weights: Mapping[str, float] | Sequence[float] | None = None,
         seed: int = 0,
         resample: bool = True,
-        normal_label: int = 0,
-        positive_label: int | Mapping[int, int] | None = None,
+        normal_label: int | str | None = None,
+        positive_label: int | str | Mapping[int, int] | None = None,
     ) -> None:
         given = {"ratio": ratio, "n_aug": n_aug, "balance": balance}
         if sum(value is not None for value in given.values()) != 1:
             raise ValueError(f"give exactly one of ratio=, n_aug= and balance=; got {given}")
-        if ratio is not None and not (math.isfinite(ratio) and ratio >= 0):
-            raise ValueError(f"ratio is synthetic positives per real sample, finite and >= 0; got {ratio}")
-        if n_aug is not None and (isinstance(n_aug, bool) or n_aug != int(n_aug) or n_aug < 0):
-            raise ValueError(f"n_aug is a number of samples, an integer >= 0; got {n_aug}")
-        if balance is not None and not 0 < balance < 1:
-            raise ValueError(f"balance is the share of positives, in (0, 1); got {balance}")
+        if ratio is not None and not (_is_number(ratio) and math.isfinite(ratio) and ratio >= 0):
+            raise ValueError(f"ratio is synthetic positives per real sample, finite and >= 0; got {ratio!r}")
+        if n_aug is not None and not (_is_number(n_aug) and float(n_aug).is_integer() and n_aug >= 0):
+            raise ValueError(f"n_aug is a number of samples, an integer >= 0; got {n_aug!r}")
+        if balance is not None and not (_is_number(balance) and 0 < balance < 1):
+            raise ValueError(f"balance is the share of positives, in (0, 1); got {balance!r}")
+        if not isinstance(generators, Sequence) or isinstance(generators, str):
+            raise TypeError(f"generators is a list, for example [MemSegPaste()]; got {generators!r}")
         for member in generators:
-            if not isinstance(member, Paster | SampleSource | Generator):
+            if isinstance(member, type) or not isinstance(member, Paster | SampleSource | Generator):
                 raise TypeError(
                     f"{member!r} is no generator: it needs make_params and apply (Paster), bind (SampleSource) or "
-                    "generate (Generator)"
+                    "generate (Generator). Give an object, as MemSegPaste(); plugin.create(name) makes installed ones"
                 )
         self.mixer = InOutMixer(generators, weights)
         self.ratio, self.n_aug, self.balance = ratio, n_aug, balance
         self.seed = check_seed(seed)
         self.resample = resample
         self.normal_label, self.positive_label = normal_label, positive_label
+
+    def __repr__(self) -> str:
+        amount = next(
+            f"{name}={value}"
+            for name, value in [("ratio", self.ratio), ("n_aug", self.n_aug), ("balance", self.balance)]
+            if value is not None
+        )
+        return f"InOutAugment(generators={list(self.mixer.members)}, {amount}, seed={self.seed})"
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # an IterableDataset is a Dataset too; the first match holds
@@ -138,7 +159,7 @@ class InOutAugment:
             transform: Runs after the defects are in, on real and synthetic items alike.
             transform_on: What a plain callable is called with: "image" or "item".
             labels: Of the real samples, one number each; else the dataset's `targets` or `labels`, else one scan.
-            layout: How items are read, where it cannot be told.
+            layout: How items are read, where it cannot be told; a dataset may declare it, as its attribute `layout`.
             mask_value: What stands for a defect in 8-bit masks, 1 or 255, where no real mask shows it.
             denormalize: (mean, std), if the dataset normalises its images and cannot be changed.
             defaults: Values of other fields in synthetic items; else they are the host's.
@@ -155,33 +176,38 @@ class InOutAugment:
         if layout is not None and any(value is not None for value in options.values()):
             raise ValueError(f"with layout=, give {', '.join(options)} to the layout itself")
         first = _first_item(dataset)
+        if layout is None and all(value is None for value in options.values()):
+            layout = declared_layout(dataset)
         found = layout or infer_layout(first, mask_value=mask_value, denormalize=denormalize, defaults=defaults)
-        settle_mask = layout is None and mask_value is None and isinstance(found, Fields) and found.mask is not None
         apply = None if transform is None else ItemTransform(transform, found, transform_on)
         if isinstance(dataset, IterableDataset):
             if labels is not None:
                 raise ValueError("labels= is for map-style datasets; items of an iterable one carry a label or a mask")
-            return self._wrap_iterable(dataset, _with_mask_value(found, first) if settle_mask else found, apply, first)
+            return self._wrap_iterable(dataset, with_mask_value(found, [first]), apply, first)
+        _refuse_normalize(dataset, denormalize)
         real_labels = read_labels(dataset, found, labels)
-        if settle_mask:
-            positives = np.flatnonzero(real_labels != self.normal_label)
-            found = _with_mask_value(found, dataset[int(positives[0])] if len(positives) else first)
-        return self._wrap_map(dataset, found, apply, real_labels)
+        normal = find_normal(class_names(dataset, found), self.normal_label)
+        witnesses = [dataset[int(i)] for i in _spread(np.flatnonzero(real_labels != normal), _WITNESSES)]
+        if layout is None and witnesses:
+            _same_layout(found, infer_layout(witnesses[0]), first, witnesses[0])
+        return self._wrap_map(dataset, with_mask_value(found, witnesses or [first]), apply, real_labels, normal)
 
     def _wrap_map(
-        self, dataset: Any, layout: Layout, transform: ItemTransform | None, labels: NDArray[np.int64]
+        self, dataset: Any, layout: Layout, transform: ItemTransform | None, labels: NDArray[np.int64], normal: int
     ) -> InOutDataset:
-        total = self._total(labels)
-        normals = np.flatnonzero(labels == self.normal_label)
-        if total and not len(normals):
+        total = self._total(labels, normal)
+        normals = [dataset[int(i)] for i in _spread(np.flatnonzero(labels == normal), _WITNESSES)] if total else []
+        if total and not normals:
             raise ValueError(
-                f"no normal sample to paint on: no label equals normal_label={self.normal_label}; the labels are "
-                f"{np.unique(labels)[:10].tolist()}. Pass normal_label="
+                f"no normal sample to paint on: no label is {normal}; there are {np.unique(labels)[:10].tolist()}. "
+                "Pass normal_label="
             )
-        rule = infer_rule(labels, self.normal_label, self.positive_label)
+        for item in normals:
+            layout.unpack(item)  # told now, not in the middle of an epoch
+        rule = infer_rule(labels, normal, self.positive_label, class_names(dataset, layout))
         return InOutDataset(
             dataset,
-            injector=self._injector(total, dataset[int(normals[0])] if total else None, layout, rule, transform),
+            injector=self._injector(total, normals[0] if normals else None, layout, rule, transform),
             schedule=self.mixer.schedule(total),
             labels=labels,
             seed=self.seed,
@@ -193,7 +219,8 @@ class InOutAugment:
     ) -> InOutIterableDataset:
         if self.ratio is None:
             raise ValueError("an iterable dataset needs ratio=: n_aug= and balance= need to know its length and labels")
-        rule = infer_rule(np.empty(0, np.int64), self.normal_label, self.positive_label)
+        names = class_names(dataset, layout)
+        rule = infer_rule(np.empty(0, np.int64), find_normal(names, self.normal_label), self.positive_label, names)
         return InOutIterableDataset(
             dataset,
             injector=self._injector(PERIOD, first, layout, rule, transform),
@@ -221,14 +248,14 @@ class InOutAugment:
             transform=transform,
         )
 
-    def _total(self, labels: NDArray[np.int64]) -> int:
+    def _total(self, labels: NDArray[np.int64], normal: int) -> int:
         """Return how many synthetic samples to add."""
         if self.n_aug is not None:
             return int(self.n_aug)
         if self.ratio is not None:
             return round(self.ratio * len(labels))
         share = float(self.balance or 0)
-        positives = int(np.count_nonzero(labels != self.normal_label))
+        positives = int(np.count_nonzero(labels != normal))
         missing = (share * len(labels) - positives) / (1 - share)
         if missing < -0.5:
             raise ValueError(
@@ -242,6 +269,13 @@ def _first_item(dataset: Any) -> Any:
     """Return the first item of a dataset that can be wrapped."""
     if isinstance(dataset, IterableDataset):
         items = list(itertools.islice(dataset, 1))
+        if items and iter(dataset) is iter(dataset):
+            raise TypeError(
+                f"{type(dataset).__name__} can be iterated once only, and looking at its first item would lose it. Let "
+                "__iter__ start anew"
+            )
+    elif isinstance(dataset, Mapping):
+        raise TypeError(f"{type(dataset).__name__} maps names to datasets, it seems: pick one, as dataset['train']")
     elif not hasattr(dataset, "__getitem__"):
         raise TypeError(f"a dataset is indexable or an IterableDataset; got {type(dataset).__name__}")
     elif not hasattr(dataset, "__len__"):
@@ -267,14 +301,32 @@ def _ready(member: Member, count: int, like: Sample, seed: int) -> Paster | Draw
     )
 
 
-def _with_mask_value(layout: Layout, item: Any) -> Layout:
-    """Return the layout with the mask convention that an item shows."""
-    if not isinstance(layout, Fields) or layout.mask is None:
-        return layout
-    value = containers.mask_convention(get_field(item, layout.mask))
-    if value is None:
-        raise ValueError(
-            "all masks seen are empty, so whether a defect pixel is 1 or 255 cannot be told. Pass mask_value=1 or "
-            "mask_value=255"
+def _spread(indices: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Return up to `count` of the indices, evenly spread, the first one included."""
+    step = max(1, -(-len(indices) // count))
+    return indices[::step]
+
+
+def _refuse_normalize(dataset: Any, denormalize: Denormalize | None) -> None:
+    """Raise if a transform inside the dataset shows that it normalises: values alone may not tell."""
+    for name in ("transform", "transforms"):
+        if denormalize is None and "Normalize(" in repr(getattr(dataset, name, None)):
+            raise ValueError(
+                f"the dataset's own {name} normalises its images, and defects are painted on pixels. Take the "
+                "transform out of the dataset and pass it as transform=, which runs after the defects are in; or pass "
+                "denormalize=(mean, std)"
+            )
+
+
+def _same_layout(normal: Layout, positive: Fields, first: Any, witness: Any) -> None:
+    """Raise if defective items have another form than the first one, as where only they have a mask."""
+    keys = [(layout.image, layout.mask, layout.label) for layout in (normal, positive) if isinstance(layout, Fields)]
+    if len(set(keys)) > 1:
+        raise AmbiguousLayout(
+            f"items have different forms: {describe_item(first)} and {describe_item(witness)}. Return a mask of zeros "
+            "for normal samples, or say which fields count with layout=Fields(image=..., mask=..., label=...)"
         )
-    return replace(layout, mask_value=value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

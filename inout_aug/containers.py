@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from inout_aug.sample import Image, Mask, check_image
 Statistic: TypeAlias = float | Sequence[float]
 Denormalize: TypeAlias = tuple[Statistic, Statistic]
 
-# float steps by which x * std + mean may miss [0, 1] through rounding
+# how far rounding, in resizing or normalising, may carry a float image out of [0, 1]
 _SLACK = 1e-3
 _PIL_IMAGE_MODES = {"L": np.uint8, "RGB": np.uint8, "I;16": np.uint16, "I": np.uint16}
 _PIL_MASK_MODES = ("1", "L", "P", "I", "I;16")
@@ -25,6 +26,15 @@ _PIL_MASK_MODES = ("1", "L", "P", "I", "I;16")
 def is_spatial(value: object) -> bool:
     """Return whether a value is an image or a mask by its type and number of axes."""
     return isinstance(value, PILImage.Image) or (isinstance(value, np.ndarray | Tensor) and value.ndim >= 2)
+
+
+def is_mask_like(value: object) -> bool:
+    """Return whether a value has one number per pixel."""
+    if isinstance(value, PILImage.Image):
+        return value.mode in _PIL_MASK_MODES
+    if not isinstance(value, np.ndarray | Tensor):
+        return False
+    return value.ndim == 2 or (value.ndim == 3 and 1 in (value.shape[0], value.shape[2]))
 
 
 def is_scalar(value: object) -> bool:
@@ -66,8 +76,8 @@ def decode_image(value: object, denormalize: Denormalize | None = None) -> Image
                 f"an image tensor has shape (C, H, W) with 1 or 3 channels; got {tuple(value.shape)}. "
                 "Drop an alpha channel with image[:3]; permute(2, 0, 1) turns (H, W, C) into (C, H, W)"
             )
-        array = value.detach().cpu().as_subclass(Tensor).numpy()
-        array = array.transpose(1, 2, 0) if array.ndim == 3 else array
+        array = _as_array(value)
+        array = _interleaved(array) if array.ndim == 3 else array
     elif isinstance(value, np.ndarray):
         if value.ndim == 3 and value.shape[0] in (1, 3) and value.shape[2] not in (1, 3):
             raise ValueError(
@@ -88,38 +98,34 @@ def decode_image(value: object, denormalize: Denormalize | None = None) -> Image
     return image
 
 
-def encode_image(image: Image, like: object, denormalize: Denormalize | None, base: Image | None) -> object:
+def encode_image(image: Image, like: object, denormalize: Denormalize | None, where: Mask | None) -> object:
     """Return `image` in the container, dtype and range of `like`.
 
     Args:
         image: uint8 or uint16, (H, W, C).
         like: A value that `decode_image` accepts.
         denormalize: As for `decode_image`; applied in reverse.
-        base: `like` decoded, if `image` was painted on it: then a float image keeps its own values, bit for bit,
-            wherever `image` equals `base`. None if the two are unrelated.
+        where: If `image` is `like` with a defect painted in, the defect's mask: outside, a float image then keeps its
+            own values, bit for bit. None if the two are unrelated.
     """
     if isinstance(like, PILImage.Image):
         flat = image[..., 0] if image.shape[2] == 1 else image
         return PILImage.fromarray(flat.astype(np.int32) if like.mode == "I" else flat)
-    array: NDArray[Any] = image if image.ndim == like.ndim or like.ndim == 3 else image[..., 0]  # type: ignore[attr-defined]
     if isinstance(like, Tensor):
-        array = np.ascontiguousarray(array.transpose(2, 0, 1)) if array.ndim == 3 else array
-        encoded = torch.from_numpy(array)
         if like.is_floating_point():
-            encoded = _to_float_tensor(encoded, like.dtype, denormalize)
-            if base is not None:
-                same = torch.from_numpy((image == base).all(axis=2))
-                encoded = torch.where(same, like.detach().cpu().as_subclass(Tensor), encoded)
-        return _wrap_like(encoded, like)
+            return _wrap_like(_encode_float_tensor(image, like, denormalize, where), like)
+        array = image[..., 0] if like.ndim == 2 else _planar(image)
+        return _wrap_like(torch.from_numpy(array).to(like.device), like)
     if not isinstance(like, np.ndarray):
         raise TypeError(f"an image is a PIL image, numpy array or torch tensor; got {type(like).__name__}")
-    if np.issubdtype(like.dtype, np.floating):
-        floats = _to_float_array(array, like.dtype, denormalize)
-        if base is not None:
-            same_pixels = (image == base).all(axis=2)
-            floats = np.where(same_pixels[..., None] if floats.ndim == 3 else same_pixels, like, floats)
-        return floats
-    return array
+    flat = image[..., 0] if like.ndim == 2 else image
+    if not np.issubdtype(like.dtype, np.floating):
+        return flat
+    if where is None:
+        return _to_floats(flat, denormalize).astype(like.dtype)
+    floats, pixels = like.copy(), np.nonzero(where)
+    floats[pixels] = _to_floats(flat[pixels], denormalize)
+    return floats
 
 
 def decode_mask(value: object, mask_value: int) -> Mask:
@@ -134,7 +140,7 @@ def decode_mask(value: object, mask_value: int) -> Mask:
         TypeError: Of another container or mode.
         ValueError: Of another shape, or with values that are no classes.
     """
-    array = _mask_array(value)
+    array = mask_array(value)
     if array.dtype == np.bool_:
         return array.astype(np.uint8)
     if np.issubdtype(array.dtype, np.floating) and not np.array_equal(array, np.rint(array)):
@@ -154,7 +160,7 @@ def decode_mask(value: object, mask_value: int) -> Mask:
 
 def encode_mask(mask: Mask, like: object, mask_value: int) -> object:
     """Return a class-id mask in the container, shape, dtype and values of `like`."""
-    array = _mask_array(like)
+    array = mask_array(like)
     values: NDArray[Any] = mask.astype(array.dtype)
     if mask_value != 1 and array.dtype != np.bool_:
         values = (mask > 0).astype(array.dtype) * array.dtype.type(mask_value)
@@ -164,24 +170,40 @@ def encode_mask(mask: Mask, like: object, mask_value: int) -> object:
             encoded.putpalette(like.getpalette() or [])
         return encoded
     values = values.reshape(like.shape)  # type: ignore[attr-defined]
-    return _wrap_like(torch.from_numpy(values), like) if isinstance(like, Tensor) else values
+    return _wrap_like(torch.from_numpy(values).to(like.device), like) if isinstance(like, Tensor) else values
 
 
-def has_foreground(value: object) -> bool:
-    """Return whether any pixel of a mask, in any container, is not background."""
-    return bool(_mask_array(value).any())
+def has_foreground(value: object, ignore_value: int | None = None) -> bool:
+    """Return whether any pixel of a mask, in any container, is neither background nor to be ignored."""
+    array = mask_array(value)
+    return bool(array.any() if ignore_value is None else ((array != 0) & (array != ignore_value)).any())
 
 
-def mask_convention(value: object) -> int | None:
-    """Return what stands for class 1 in masks like this one, 1 or 255; None if this one cannot tell.
+def mask_convention(masks: Sequence[object]) -> int | None:
+    """Return what stands for class 1 in masks like these, 1 or 255; None if they cannot tell.
 
-    Booleans, floats and wide integers are class ids by convention. An 8-bit mask tells only by its foreground.
+    Booleans, floats and wide integers are class ids by convention. 8-bit masks tell only by their foreground.
+
+    Raises:
+        ValueError: The values are neither 0 and 255 nor small class ids.
     """
-    array = _mask_array(value)
-    top = array.max(initial=0)
-    if top == 255 and np.isin(array, (0, 255)).all():
+    arrays = [mask_array(mask) for mask in masks]
+    values = np.unique(np.concatenate([np.unique(array) for array in arrays]))
+    top = values.max()
+    if top == 255 and len(values) <= 2 and np.isin(values, (0, 255)).all():
         return 255
-    return None if array.dtype == np.uint8 and top == 0 else 1
+    if top >= 128:
+        raise ValueError(
+            f"the masks hold {values[:8].tolist()}, which are neither 0 and 255 nor small class ids. If they are "
+            "resized or JPEG masks, make them 0 and 255; if a value marks pixels to ignore, pass "
+            "layout=Fields(image=..., mask=..., mask_value=1, ignore_value=...)"
+        )
+    return None if top == 0 and all(array.dtype == np.uint8 for array in arrays) else 1
+
+
+def copied(value: object) -> object:
+    """Return an image or mask that nobody else can write to."""
+    return value.clone() if isinstance(value, Tensor) else value.copy()  # type: ignore[attr-defined]
 
 
 def decode_label(value: object) -> int:
@@ -192,9 +214,9 @@ def decode_label(value: object) -> int:
     """
     if is_scalar(value):
         number: Any = value.item() if isinstance(value, np.ndarray | Tensor | np.generic) else value
-        if number == int(number):
+        if float(number).is_integer():
             return int(number)
-    raise TypeError(f"a label is a whole number; got {value!r}. Map class names to numbers, or pass labels=")
+    raise TypeError(f"a label is a whole number; got {value!r}. Map class names to numbers in the dataset")
 
 
 def encode_label(label: int, like: object) -> object:
@@ -209,7 +231,8 @@ def encode_label(label: int, like: object) -> object:
 def _from_pil(value: PILImage.Image) -> NDArray[Any]:
     if value.mode not in _PIL_IMAGE_MODES:
         raise TypeError(
-            f"a PIL image has mode {', '.join(_PIL_IMAGE_MODES)}; got {value.mode}. Use image.convert('RGB') or ('L')"
+            f"a PIL image has mode {', '.join(_PIL_IMAGE_MODES)}; got {value.mode}. "
+            + ("Scale it to 0..255 and make it L" if value.mode == "F" else "Use image.convert('RGB') or ('L')")
         )
     array = np.asarray(value)
     if value.mode == "I" and (array.min() < 0 or array.max() > 65535):
@@ -219,49 +242,85 @@ def _from_pil(value: PILImage.Image) -> NDArray[Any]:
 
 def _from_float(array: NDArray[Any], denormalize: Denormalize | None) -> NDArray[np.uint8]:
     values = array.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise ValueError("a float image has NaN or infinite values. Check how it was read or scaled")
-    slack = 0.0
     if denormalize is not None:
         mean, std = (np.asarray(part, dtype=np.float32) for part in denormalize)
-        values, slack = values * std + mean, _SLACK
-    low, high = values.min(initial=0), values.max(initial=0)
-    if low < -slack or high > 1 + slack:
-        found = f"a float image is in [0, 1]; got [{low:.3g}, {high:.3g}]"
+        values = values * std + mean
+    low, high = float(values.min()), float(values.max())  # both are NaN if any value is
+    if not np.isfinite(low + high):
+        raise ValueError("a float image has NaN or infinite values. Check how it was read or scaled")
+    if low < -_SLACK or high > 1 + _SLACK:
+        found = f"a float image is in [0, 1]; got [{low:.4g}, {high:.4g}]"
         if denormalize is not None:
             raise ValueError(f"{found} after denormalize={denormalize}: that is not what it was normalised with")
+        if low > -0.2 and high < 1.2:
+            raise ValueError(f"{found}. If bicubic resizing overshoots, end the dataset's transform with clamp(0, 1)")
         raise ValueError(
             f"{found}, which looks {'like 0..255' if low >= 0 and high > 4 else 'normalised'}. Take Normalize (or the "
             "scaling) out of the dataset and pass it as transform=, which runs after the defects are in; or pass "
             "denormalize=(mean, std)"
         )
-    return np.asarray(np.rint(values.clip(0, 1) * 255), dtype=np.uint8)
+    np.multiply(values, 255, out=values)
+    return np.rint(values, out=values).clip(0, 255, out=values).astype(np.uint8)
 
 
-def _to_float_array(array: NDArray[Any], dtype: np.dtype[Any], denormalize: Denormalize | None) -> NDArray[Any]:
-    floats = array.astype(np.float32) / np.float32(255)
+def _to_floats(pixels: NDArray[Any], denormalize: Denormalize | None) -> NDArray[np.float32]:
+    """Return pixels, channels last, in [0, 1] or normalised."""
+    floats = pixels.astype(np.float32) / np.float32(255)
     if denormalize is not None:
         mean, std = (np.asarray(part, dtype=np.float32) for part in denormalize)
         floats = (floats - mean) / std
-    return floats.astype(dtype)
+    return floats
 
 
-def _to_float_tensor(array: Tensor, dtype: torch.dtype, denormalize: Denormalize | None) -> Tensor:
-    floats = array.to(torch.float32) / 255
-    if denormalize is not None:
-        mean, std = (torch.as_tensor(part, dtype=torch.float32).reshape(-1, 1, 1) for part in denormalize)
-        floats = (floats - mean) / std
-        floats = floats.reshape(array.shape)
-    return floats.to(dtype)
+def _encode_float_tensor(image: Image, like: Tensor, denormalize: Denormalize | None, where: Mask | None) -> Tensor:
+    if where is None:
+        floats = _to_floats(image, denormalize)
+        planes = floats[..., 0] if like.ndim == 2 else _planar(floats)
+        return torch.from_numpy(planes).to(like.device, like.dtype)
+    rows, columns = np.nonzero(where)
+    painted = torch.from_numpy(_to_floats(image[rows, columns], denormalize)).to(like.device, like.dtype)
+    result = like.detach().as_subclass(Tensor).clone()
+    at = torch.from_numpy(rows).to(like.device), torch.from_numpy(columns).to(like.device)
+    if like.ndim == 2:
+        result[at] = painted[:, 0]
+    else:
+        result[:, at[0], at[1]] = painted.T
+    return result
 
 
-def _mask_array(value: object) -> NDArray[Any]:
+def _as_array(value: Tensor) -> NDArray[Any]:
+    plain = value.detach().as_subclass(Tensor).cpu()
+    array: NDArray[Any] = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+    return array
+
+
+def _interleaved(planes: NDArray[Any]) -> NDArray[Any]:
+    """Return (C, H, W) as (H, W, C); OpenCV does it ten times faster than numpy."""
+    if planes.dtype == np.float16 or len(planes) == 1:
+        return planes.transpose(1, 2, 0)
+    return cv2.merge([np.ascontiguousarray(plane) for plane in planes])
+
+
+def _planar(image: NDArray[Any]) -> NDArray[Any]:
+    """Return (H, W, C) as (C, H, W)."""
+    planes = np.empty((image.shape[2], *image.shape[:2]), image.dtype)
+    cv2.split(image, list(planes))
+    return planes
+
+
+def mask_array(value: object) -> NDArray[Any]:
+    """Return a mask's values, in any container, as an array (H, W) of its own dtype.
+
+    Raises:
+        TypeError: Of another container or mode.
+        ValueError: It has several values per pixel.
+    """
     if isinstance(value, PILImage.Image):
         if value.mode not in _PIL_MASK_MODES:
             raise TypeError(f"a PIL mask has mode {', '.join(_PIL_MASK_MODES)}; got {value.mode}")
         array = np.asarray(value)
     elif isinstance(value, Tensor):
-        array = value.detach().cpu().as_subclass(Tensor).numpy()
+        array = _as_array(value)
     elif isinstance(value, np.ndarray):
         array = value
     else:

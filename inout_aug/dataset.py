@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from inout_aug.injector import Host, Injector, Slot, Summary, as_int
+from inout_aug.injector import Host, Injector, Slot, Summary, as_int, forward
 from inout_aug.sample import Sample
 from inout_aug.sampler import PositivesSampler
 from inout_aug.seeding import EpochClock, EpochIndex, permuted
+from inout_aug.transform import Transform
 
 
 class InOutDataset(Dataset[Any]):
@@ -63,13 +65,16 @@ class InOutDataset(Dataset[Any]):
         epoch = self._epoch_of(index, synthetic)
         return self._injector.item(self._slot(synthetic, epoch), self._hosts_for(synthetic, epoch))
 
-    def __getattr__(self, name: str) -> Any:
-        # special methods are never forwarded: __getitems__ of the wrapped dataset would bypass the synthetic samples
-        if name.startswith("__") or "dataset" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self.dataset, name)
+    def __repr__(self) -> str:
+        return (
+            f"InOutDataset({len(self._labels)} real + {len(self._schedule)} synthetic, {type(self.dataset).__name__})"
+        )
 
-    @property
+    def __getattr__(self, name: str) -> Any:
+        # `labels` only where the wrapped dataset has them, as `targets` for the synthetic samples too
+        return self.targets if name == "labels" and hasattr(self.dataset, name) else forward(self, name)
+
+    @cached_property
     def targets(self) -> NDArray[np.int64]:
         """Label of every sample, real and synthetic, int64, shape (len(self),)."""
         synthetic = np.empty(len(self._schedule), np.int64)
@@ -81,13 +86,26 @@ class InOutDataset(Dataset[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch it is, for all workers, as for a DistributedSampler.
 
-        Without a call, an index is in the epoch that counts its earlier visits. No effect with `resample=False`.
+        Without a call, an index is in the epoch that counts its earlier visits, also those that a loader prefetched and
+        threw away: call it where epochs may end early. No effect on synthetic samples with `resample=False`.
 
         Raises:
             ValueError: `epoch` is not an integer >= 0.
         """
         if self._resample:
             self._clock.set(epoch)
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+
+    @property
+    def transform(self) -> Any:
+        """The transform of real and synthetic items alike; setting it replaces it, as some libraries' loaders do."""
+        wrapped = self._injector.transform
+        return None if wrapped is None else wrapped.transform
+
+    @transform.setter
+    def transform(self, transform: Transform | None) -> None:
+        self._injector = self._injector.with_transform(transform)
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """Return a sample before the transform, with its origin: to look at, explain or replay.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -15,13 +16,13 @@ from inout_aug.layout import Fields, Layout, get_field, replace_fields
 from inout_aug.plugin import Draws, HostRefused, Paster
 from inout_aug.sample import Origin, Sample
 from inout_aug.seeding import stream
-from inout_aug.transform import ItemTransform
+from inout_aug.transform import ItemTransform, Transform, TransformOn
 
 # a host is an item of the wrapped dataset and its index there
 Host: TypeAlias = tuple[int, Any]
 
 _MAX_HOSTS = 20
-_MAX_TRANSFORMS = 10
+_MAX_TRANSFORMS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,11 @@ class Injector:
     rule: LabelRule
     transform: ItemTransform | None
 
+    def with_transform(self, transform: Transform | None) -> Injector:
+        """Return the same with another transform."""
+        on: TransformOn = "auto" if self.transform is None else self.transform.on
+        return replace(self, transform=None if transform is None else ItemTransform(transform, self.layout, on))
+
     def labels(self, member: int, count: int) -> NDArray[np.int64]:
         """Return the dataset's label of a member's first `count` samples, int64, shape (count,)."""
         maker = self.members[member]
@@ -91,9 +97,11 @@ class Injector:
             index, item = host_at(attempt)
             host = self._normal(index, item)
             rng = stream(*slot.key, attempt)
+            image = host.image.view()
+            image.flags.writeable = False  # a paster that writes into its input would change the user's dataset
             try:
-                params = maker.make_params(host.image, rng)
-                image, mask = maker.apply(host.image, params)
+                params = maker.make_params(image, rng)
+                image, mask = maker.apply(image, params)
             except HostRefused as refusal:
                 refusals.append(f"host {index}: {refusal}")
                 continue
@@ -109,7 +117,9 @@ class Injector:
         """Return a synthetic item, transformed."""
         try:
             sample, like = self.sample(slot, host_at)
-            return self._transform_synthetic(self.layout.pack(sample, like))
+            if self.transform is None:
+                return self.layout.pack(sample, like)
+            return self._transformed(self.transform, sample, like)
         except Exception as error:
             error.add_note(
                 f"while {self.names[slot.member]} made the synthetic sample of (seed, epoch, index) = {slot.key}"
@@ -118,7 +128,7 @@ class Injector:
 
     def real(self, item: Any) -> Any:
         """Return a real item, transformed."""
-        return item if self.transform is None else self.transform(item)
+        return item if self.transform is None else self.transform(item)[0]
 
     def _normal(self, index: int, item: Any) -> Sample:
         host = self.layout.unpack(item)
@@ -133,20 +143,32 @@ class Injector:
             )
         return host
 
-    def _transform_synthetic(self, item: Any) -> Any:
-        if self.transform is None:
-            return item
-        if not isinstance(self.layout, Fields) or self.layout.mask is None:
-            return self.transform(item)
-        # a random crop may cut the defect off: draw the transform again rather than call a normal image positive
+    def _transformed(self, transform: ItemTransform, sample: Sample, like: Any) -> Any:
+        """Return a synthetic item, transformed, with its defect still in the picture."""
         for _ in range(_MAX_TRANSFORMS):
-            moved = self.transform(item)
-            if containers.has_foreground(get_field(moved, self.layout.mask)):
-                return moved
-        if self.layout.label is None:
-            return moved
-        normal = containers.encode_label(self.rule.normal, get_field(moved, self.layout.label))
-        return replace_fields(moved, {self.layout.label: normal})
+            # a copy: a transform may work in place, and a random crop that cuts the defect off is drawn again
+            mask = None if sample.mask is None else sample.mask.copy()
+            fresh = replace(sample, image=sample.image.copy(), mask=mask)
+            item, moved = transform(self.layout.pack(fresh, like), mask)
+            if moved is None or _holds_defect(moved, self._defect_values(sample)):
+                return item
+        warnings.warn(
+            f"transform= cut the defect of {sample.origin.generator} out of the picture {_MAX_TRANSFORMS} times in a "
+            "row; such samples are labelled normal. Use larger crops",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        if not isinstance(self.layout, Fields) or self.layout.label is None:
+            return item
+        normal = containers.encode_label(self.rule.normal, get_field(item, self.layout.label))
+        return replace_fields(item, {self.layout.label: normal})
+
+    def _defect_values(self, sample: Sample) -> NDArray[np.uint8]:
+        """Return the values that stand for the defect in the masks a transform moves."""
+        one_value = isinstance(self.layout, Fields) and self.layout.mask is not None and self.layout.mask_value
+        if one_value and one_value != 1:
+            return np.array([one_value, 1], np.uint8)
+        return np.unique(sample.mask[sample.mask > 0]) if sample.mask is not None else np.array([1], np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +204,24 @@ class Summary:
         return "\n".join([*lines, f"{'share of positives':<{width}}  {self.positives:>9.1%}"])
 
 
+def forward(wrapper: Any, name: str) -> Any:
+    """Return an attribute of the wrapped dataset, but none of its methods: they know nothing of the synthetic samples.
+
+    Raises:
+        AttributeError: There is none, or it is a method, special ones as `__getitems__` included.
+    """
+    dataset = wrapper.__dict__.get("dataset")
+    if dataset is None or name.startswith("__"):
+        raise AttributeError(name)
+    value = getattr(dataset, name)
+    if getattr(value, "__self__", None) is dataset:
+        raise AttributeError(
+            f"{name} is a method of the wrapped {type(dataset).__name__}, which knows nothing of synthetic samples. "
+            f"Call it before wrapping, or as .dataset.{name}"
+        )
+    return value
+
+
 def as_int(index: object, length: int) -> int:
     """Return a dataset index in [0, length) from an int, numpy integer or 0-d tensor; negatives count from the end.
 
@@ -189,8 +229,9 @@ def as_int(index: object, length: int) -> int:
         IndexError: Out of range.
         TypeError: Not an integer.
     """
-    position = index if isinstance(index, int) else np.asarray(index).item()
-    if not isinstance(position, int):
+    array = np.asarray(index)
+    position = array.item() if array.ndim == 0 else None
+    if not isinstance(position, int) or isinstance(position, bool):
         raise TypeError(f"a dataset index is an integer; got {index!r}. For several, use torch.utils.data.Subset")
     if not -length <= position < length:
         raise IndexError(f"index {position} is out of range for a dataset of length {length}")
@@ -199,3 +240,10 @@ def as_int(index: object, length: int) -> int:
 
 def _defect_class(paster: Paster) -> int:
     return int(getattr(paster, "defect_class", 1))
+
+
+def _holds_defect(mask: object, values: NDArray[np.uint8]) -> bool:
+    try:
+        return bool(np.isin(containers.mask_array(mask), values).any())
+    except ValueError:  # one-hot, or otherwise no longer a mask of one value per pixel
+        return True

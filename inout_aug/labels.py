@@ -14,6 +14,10 @@ from torch.utils.data import ConcatDataset, Subset
 from inout_aug import containers
 from inout_aug.layout import Fields, Layout, get_field
 
+NORMAL_NAMES = frozenset(
+    {"good", "ok", "normal", "negative", "no_defect", "nodefect", "non_defective", "defect_free", "healthy", "pass"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class LabelRule:
@@ -41,18 +45,78 @@ class LabelRule:
             )
         return self.positive[defect_class]
 
+    def knows(self, label: int) -> bool:
+        """Return whether normal or synthetic samples have this label."""
+        return label in (
+            self.normal,
+            *(self.positive.values() if isinstance(self.positive, Mapping) else [self.positive]),
+        )
 
-def infer_rule(labels: NDArray[np.int64], normal: int, positive: int | Mapping[int, int] | None) -> LabelRule:
+
+def class_names(dataset: Any, layout: Layout) -> dict[str, int]:
+    """Return the names of the labels, as torchvision and Hugging Face datasets tell them; empty if none are told."""
+    if isinstance(layout, Fields) and layout.label is None:
+        return {}  # names of mask values
+    if getattr(dataset, "target_transform", None) is not None:
+        return {}  # names of other numbers
+    if isinstance(dataset, Subset):
+        return class_names(dataset.dataset, layout)
+    if isinstance(dataset, ConcatDataset):
+        return class_names(dataset.datasets[0], layout)
+    known = getattr(dataset, "class_to_idx", None)
+    if isinstance(known, Mapping):
+        return {str(name): int(label) for name, label in known.items()}
+    names: Any = getattr(dataset, "classes", None)
+    if names is None and isinstance(layout, Fields) and layout.label is not None:
+        features = getattr(dataset, "features", None)
+        names = getattr(features.get(layout.label), "names", None) if isinstance(features, Mapping) else None
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        return {}
+    return {name: label for label, name in enumerate(names)}
+
+
+def find_normal(names: Mapping[str, int], normal: int | str | None) -> int:
+    """Return the label of normal samples: what the user said, else the class with a name for normal, else 0.
+
+    Raises:
+        ValueError: There is no such class name, or several or none of the names say normal.
+    """
+    if isinstance(normal, str):
+        return _named(normal, names, "normal_label")
+    if normal is not None:
+        return normal
+    telling = {name: label for name, label in names.items() if not name.isdigit()}
+    found = [label for name, label in telling.items() if name.lower().replace("-", "_") in NORMAL_NAMES]
+    if telling and len(found) != 1:
+        raise ValueError(f"which class is normal? The dataset has {list(telling)}. Pass normal_label=<name or number>")
+    return found[0] if found else 0
+
+
+def _named(name: str, names: Mapping[str, int], option: str) -> int:
+    if name not in names:
+        raise ValueError(f"{option}={name!r} is no class of the dataset; it has {list(names) or 'no class names'}")
+    return names[name]
+
+
+def infer_rule(
+    labels: NDArray[np.int64],
+    normal: int,
+    positive: int | str | Mapping[int, int] | None,
+    names: Mapping[str, int],
+) -> LabelRule:
     """Return the rule for a dataset's labels.
 
     Args:
         labels: Of the real samples.
         normal: Which of them is normal.
         positive: What the user said, or None to take the only other label there is (without any: 1).
+        names: The dataset's class names with their labels.
 
     Raises:
         ValueError: `positive` is or contains `normal`, or several labels are possible.
     """
+    if isinstance(positive, str):
+        positive = _named(positive, names, "positive_label")
     if positive is None:
         others = np.unique(labels[labels != normal]).tolist()
         if len(others) > 1 or (not others and normal != 0):
@@ -61,7 +125,9 @@ def infer_rule(labels: NDArray[np.int64], normal: int, positive: int | Mapping[i
                 "Pass positive_label=<label>, or positive_label={defect class: label, ...}"
             )
         positive = others[0] if others else 1
-    values = positive.values() if isinstance(positive, Mapping) else (positive,)
+    values = list(positive.values()) if isinstance(positive, Mapping) else [positive]
+    if not all(isinstance(value, int | np.integer) for value in values):
+        raise ValueError(f"positive_label is a number, a class name or {{defect class: number}}; got {positive!r}")
     if normal in values:
         raise ValueError(f"positive_label={positive} makes synthetic defects normal (normal_label={normal})")
     return LabelRule(normal, positive)
@@ -73,7 +139,8 @@ def label_of(item: Any, layout: Layout) -> int:
         return layout.unpack(item).label
     if layout.label is not None:
         return containers.decode_label(get_field(item, layout.label))
-    return int(containers.has_foreground(get_field(item, layout.mask if layout.mask is not None else layout.image)))
+    mask = get_field(item, layout.mask if layout.mask is not None else layout.image)
+    return int(containers.has_foreground(mask, layout.ignore_value))
 
 
 def read_labels(dataset: Any, layout: Layout, labels: ArrayLike | None) -> NDArray[np.int64]:
@@ -97,7 +164,7 @@ def read_labels(dataset: Any, layout: Layout, labels: ArrayLike | None) -> NDArr
     from rich.progress import track
 
     indices = track(range(len(dataset)), "reading labels (pass labels= to skip)", console=Console(stderr=True))
-    return np.fromiter((label_of(dataset[i], layout) for i in indices), np.int64, len(dataset))
+    return np.array([label_of(dataset[i], layout) for i in indices], np.int64)
 
 
 def _as_labels(labels: Any, length: int) -> NDArray[np.int64]:
@@ -127,7 +194,19 @@ def _known_labels(dataset: Any, key: Any) -> NDArray[np.int64] | None:
     for candidate in candidates:
         if isinstance(candidate, Sequence | np.ndarray | torch.Tensor) and not isinstance(candidate, str):
             try:
-                return _as_labels(candidate, len(candidate))
+                labels = _as_labels(candidate, len(candidate))
             except (TypeError, ValueError):
                 continue  # file names, boxes or masks: other datasets' meaning of `targets`
+            return _target_transformed(labels, getattr(dataset, "target_transform", None))
     return None
+
+
+def _target_transformed(labels: NDArray[np.int64], transform: Any) -> NDArray[np.int64] | None:
+    """Return labels as the items have them, where a torchvision dataset changes them on the way."""
+    if transform is None:
+        return labels
+    kinds, which = np.unique(labels, return_inverse=True)
+    changed = [transform(kind) for kind in kinds.tolist()]
+    if not all(containers.is_scalar(label) for label in changed):
+        return None
+    return np.array([containers.decode_label(label) for label in changed], np.int64)[which]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+
+import numpy as np
+from torch.utils.data import Subset
 
 from inout_aug import containers
 from inout_aug.containers import Denormalize
-from inout_aug.sample import Sample
+from inout_aug.sample import Mask, Sample
 
 Key: TypeAlias = int | str
 
-# the names used by torchvision, albumentations, anomalib, Hugging Face datasets and segmentation-models-pytorch
-IMAGE_KEYS = ("image", "img", "pixel_values", "input", "inputs")
+# the names used by torchvision, albumentations, anomalib, Hugging Face datasets, segmentation-models and webdataset
+IMAGE_KEYS = ("image", "img", "pixel_values", "input", "inputs", "jpg", "jpeg", "png", "webp")
 MASK_KEYS = ("mask", "gt_mask", "masks", "segmentation_mask", "label_mask", "annotation", "labels", "label", "target")
-LABEL_KEYS = ("label", "labels", "gt_label", "target", "class", "class_id", "class_label", "is_anomaly", "y")
+LABEL_KEYS = ("label", "labels", "gt_label", "target", "class", "class_id", "class_label", "is_anomaly", "y", "cls")
 
 _REMEDY = (
     "Say which is which with layout=Fields(image=..., mask=..., label=...), or give an object with unpack and pack"
@@ -54,7 +57,9 @@ class Fields:
         image: Where the image is.
         mask: Where the mask is; None if there is none.
         label: Where the class label is; None if there is none: then a sample with foreground has label 1.
-        mask_value: What stands for defect class 1 in masks: 1 (class ids) or 255.
+        mask_value: What stands for a defect in masks: 1 if they hold class ids, else the one value, as 255. None lets
+            wrapping find out from the dataset's real masks.
+        ignore_value: A mask value that is neither background nor defect, as 255 in class-id masks; None for none.
         denormalize: (mean, std) of float images that the dataset has normalised already.
         defaults: Values of other fields in synthetic items.
 
@@ -69,7 +74,8 @@ class Fields:
     image: Key
     mask: Key | None = None
     label: Key | None = None
-    mask_value: int = 1
+    mask_value: int | None = None
+    ignore_value: int | None = None
     denormalize: Denormalize | None = None
     defaults: Mapping[Key, Any] = field(default_factory=dict)
 
@@ -78,15 +84,13 @@ class Fields:
             raise ValueError(
                 "Fields needs a mask or a label, else a synthetic positive could not be told from a normal"
             )
-        if self.mask_value not in range(1, 256):
-            raise ValueError(
-                f"mask_value is 1 (masks of class ids) or 255, the value of class 1; got {self.mask_value!r}"
-            )
+        if self.mask_value is not None and self.mask_value not in range(1, 256):
+            raise ValueError(f"mask_value is 1 (class ids) or the one value of defects; got {self.mask_value!r}")
 
     def unpack(self, item: Any) -> Sample:
         """Return the item as a `Sample`; what can go wrong is told by `containers`."""
         image = containers.decode_image(get_field(item, self.image), self.denormalize)
-        mask = None if self.mask is None else containers.decode_mask(get_field(item, self.mask), self.mask_value)
+        mask = None if self.mask is None else self._decode_mask(get_field(item, self.mask))
         if self.label is None:
             label = int(mask is not None and mask.any())
         else:
@@ -95,22 +99,33 @@ class Fields:
 
     def pack(self, sample: Sample, like: Any) -> Any:
         """Return an item like `like` with the sample's image, mask and label."""
-        old_image = get_field(like, self.image)
-        base = None
-        if sample.origin.host is not None:
-            base = containers.decode_image(old_image, self.denormalize)
+        painted = sample.mask if sample.origin.host is not None else None
         new: dict[Key, Any] = dict(self.defaults)
-        new[self.image] = containers.encode_image(sample.image, old_image, self.denormalize, base)
+        new[self.image] = containers.encode_image(sample.image, get_field(like, self.image), self.denormalize, painted)
         if self.mask is not None:
             if sample.mask is None:
                 raise ValueError(
                     f"{sample.origin.generator} gave no mask, but the dataset has masks. Use a generator that makes "
                     "masks, or a layout without mask="
                 )
-            new[self.mask] = containers.encode_mask(sample.mask, get_field(like, self.mask), self.mask_value)
+            new[self.mask] = self._encode_mask(sample, get_field(like, self.mask))
         if self.label is not None:
             new[self.label] = containers.encode_label(sample.label, get_field(like, self.label))
         return replace_fields(like, new)
+
+    def _decode_mask(self, value: Any) -> Mask:
+        if self.ignore_value is None:
+            return containers.decode_mask(value, self.mask_value or 1)
+        array = containers.mask_array(value)
+        return containers.decode_mask(np.where(array == self.ignore_value, 0, array), self.mask_value or 1)
+
+    def _encode_mask(self, sample: Sample, like: Any) -> Any:
+        encoded = containers.encode_mask(cast(Mask, sample.mask), like, self.mask_value or 1)
+        if self.ignore_value is None or sample.origin.host is None:
+            return encoded
+        ignored = (containers.mask_array(like) == self.ignore_value) & (sample.mask == 0)
+        values = np.where(ignored, self.ignore_value, containers.mask_array(encoded)).astype(np.uint8)
+        return containers.encode_mask(values, like, 1)
 
 
 def infer_layout(
@@ -127,7 +142,7 @@ def infer_layout(
 
     Args:
         item: Any item of the dataset.
-        mask_value: As for `Fields`; None means 1.
+        mask_value: As for `Fields`.
         denormalize: As for `Fields`.
         defaults: As for `Fields`.
 
@@ -151,11 +166,10 @@ def infer_layout(
     if image is None:
         raise AmbiguousLayout(f"no image found in {_describe(fields)}. {_REMEDY}")
     size = containers.spatial_size(fields[image])
-    masks = [
-        k
-        for k in mask_keys
-        if k != image and containers.is_spatial(fields.get(k)) and containers.spatial_size(fields[k]) is not None
-    ]
+    others = [k for k in mask_keys if k != image and containers.is_spatial(fields.get(k))]
+    masks = [k for k in others if containers.is_mask_like(fields[k])]
+    if len(masks) < len(others) and not isinstance(item, Mapping):
+        raise AmbiguousLayout(f"several images in {_describe(fields)}. {_REMEDY}")
     labels = [k for k in label_keys if k != image and containers.is_scalar(fields.get(k))]
     mask, label = _the_only("mask", masks, fields), _the_only("label", labels, fields)
     if mask is None and label is None:
@@ -165,14 +179,44 @@ def infer_layout(
             f"the image has size {size}, but what looks like its mask has {containers.spatial_size(fields[mask])}. "
             f"Resize them together, masks with nearest neighbour, in transform=. {_REMEDY}"
         )
+    if unknown := set(defaults or {}) - set(fields):
+        raise AmbiguousLayout(f"defaults= names {sorted(map(str, unknown))}, but an item is {_describe(fields)}")
     return Fields(
         image=image,
         mask=mask,
         label=label,
-        mask_value=mask_value or 1,
+        mask_value=mask_value,
         denormalize=denormalize,
         defaults=defaults or {},
     )
+
+
+def declared_layout(dataset: Any) -> Layout | None:
+    """Return the layout that a dataset declares as its attribute `layout`, also through a Subset; None without one."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    layout = getattr(dataset, "layout", None)
+    return layout if isinstance(layout, Layout) else None
+
+
+def with_mask_value(layout: Layout, items: Sequence[Any]) -> Layout:
+    """Return the layout with the mask convention that items, defective ones if there are any, show.
+
+    Raises:
+        ValueError: They do not show it.
+    """
+    if not isinstance(layout, Fields) or layout.mask is None or layout.mask_value is not None:
+        return layout
+    masks = [containers.mask_array(get_field(item, layout.mask)) for item in items]
+    if layout.ignore_value is not None:
+        masks = [np.where(mask == layout.ignore_value, 0, mask).astype(mask.dtype) for mask in masks]
+    value = containers.mask_convention(masks)
+    if value is None:
+        raise ValueError(
+            "all masks seen are empty, so whether a defect pixel is 1 or 255 cannot be told. Pass mask_value=1 or "
+            "mask_value=255"
+        )
+    return replace(layout, mask_value=value)
 
 
 def iter_fields(item: Any) -> Iterator[tuple[Key, Any]]:
@@ -214,6 +258,11 @@ def replace_fields(item: Any, new: Mapping[Key, Any]) -> Any:
         return copied
     values = [new.get(position, value) for position, value in enumerate(item)]
     return type(item)._make(values) if hasattr(item, "_make") else type(item)(values)
+
+
+def describe_item(item: Any) -> str:
+    """Return an item's fields with their types and shapes, for messages."""
+    return _describe(dict(iter_fields(item)))
 
 
 def _the_only(role: str, found: list[Any], fields: Mapping[Key, Any]) -> Key | None:

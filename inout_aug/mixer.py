@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from inout_aug.plugin import Member, distribution_of, name_of
 
+_MAX_MEMBERS = 255
+
 
 class InOutMixer:
     """Shares synthetic positives among generators.
@@ -34,6 +36,8 @@ class InOutMixer:
     def __init__(self, members: Sequence[Member], weights: Mapping[str, float] | Sequence[float] | None = None) -> None:
         if not members:
             raise ValueError("give at least one generator, for example generators=[MemSegPaste()]")
+        if len(members) > _MAX_MEMBERS:
+            raise ValueError(f"there can be {_MAX_MEMBERS} generators; got {len(members)}")
         self.members = tuple(members)
         self.names = _unique_names([name_of(member) for member in members])
         self.weights = self._shares(weights)

@@ -7,17 +7,18 @@ from collections.abc import Iterator
 import numpy as np
 import torch.distributed
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
 
-from inout_aug.seeding import EpochIndex, check_seed, stream
+from inout_aug.seeding import EpochIndex, check_epoch, check_seed, stream
 
 
-class PositivesSampler(Sampler[int]):
+class PositivesSampler(DistributedSampler[int]):
     """Draws fixed numbers of normals, real positives and synthetic positives, shuffled, each pool used evenly.
 
     A pool is gone through in a random order and then again in another one, on across epochs, so that no sample is drawn
     twice before all were drawn once. Draws depend on `(seed, epoch)` alone. On several ranks each gets every
-    num_replicas-th draw, all equally many.
+    num_replicas-th draw, all equally many; it is a `DistributedSampler`, so that frameworks which shard samplers by
+    themselves let it be.
 
     Args:
         normals: Indices of normal samples.
@@ -27,8 +28,8 @@ class PositivesSampler(Sampler[int]):
         real_share: Share of real samples among the positives, in [0, 1].
         num_samples: Draws per epoch over all ranks, at least 1; rounded up to a multiple of the ranks.
         seed: Base seed.
-        num_replicas: Number of ranks; None asks `torch.distributed`.
-        rank: This process's rank; None asks `torch.distributed`.
+        num_replicas: Number of ranks; None asks `torch.distributed`, when iterated.
+        rank: This process's rank; goes with `num_replicas`.
 
     Raises:
         ValueError: A share is out of range, or a pool that must give samples is empty.
@@ -51,58 +52,64 @@ class PositivesSampler(Sampler[int]):
             raise ValueError(f"positives is a share in (0, 1]; got {positives}")
         if not 0 <= real_share <= 1:
             raise ValueError(f"real is a share in [0, 1]; got {real_share}")
-        if num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1; got {num_samples}")
+        if isinstance(num_samples, bool) or not isinstance(num_samples, int | np.integer) or num_samples < 1:
+            raise ValueError(f"num_samples must be an integer >= 1; got {num_samples!r}")
         if not len(real) and not len(synthetic):
             raise ValueError("there are no positives to draw, real or synthetic. Raise ratio= or n_aug=")
         if positives < 1 and not len(normals):
             raise ValueError("there are no normal samples to draw. Pass positives=1.0")
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        self.num_replicas = num_replicas or (torch.distributed.get_world_size() if distributed else 1)
-        self.rank = rank if rank is not None else (torch.distributed.get_rank() if distributed else 0)
-        if not 0 <= self.rank < self.num_replicas:
-            raise ValueError(f"rank must be in [0, {self.num_replicas}); got {self.rank}")
+        if (num_replicas is None) != (rank is None):
+            raise ValueError(f"give num_replicas and rank together; got {num_replicas} and {rank}")
+        if num_replicas is not None and rank is not None and not 0 <= rank < num_replicas:
+            raise ValueError(f"rank must be in [0, {num_replicas}); got {rank}")
+        # not super().__init__(): it fixes ranks now, and the process group may come later
         self.seed = check_seed(seed)
-        self._per_rank = -(-num_samples // self.num_replicas)
-        total = self._per_rank * self.num_replicas
-        if not len(synthetic):
-            real_share = 1.0
-        elif not len(real):
-            real_share = 0.0
-        n_positive = round(positives * total)
-        n_real = round(real_share * n_positive)
+        self._ranks = None if num_replicas is None or rank is None else (num_replicas, rank)
         self._pools = (normals, real, synthetic)
-        self._counts = (total - n_positive, n_real, n_positive - n_real)
+        self._positives = positives
+        self._real_share = 1.0 if not len(synthetic) else 0.0 if not len(real) else real_share
+        self._wanted = int(num_samples)
         self._epoch: int | None = None
         self._passes = 0
 
     def __len__(self) -> int:
         """Return the number of draws of this rank in an epoch."""
-        return self._per_rank
+        return -(-self._wanted // self._world()[0])
 
     def __iter__(self) -> Iterator[int]:
         """Yield this rank's indices; each carries how often its sample was drawn before, for a fresh synthetic draw."""
         epoch = self._passes if self._epoch is None else self._epoch
         self._passes = epoch + 1
+        num_replicas, rank = self._world()
+        total = len(self) * num_replicas
+        n_positive = round(self._positives * total)
+        n_real = round(self._real_share * n_positive)
+        counts = (total - n_positive, n_real, n_positive - n_real)
         drawn = [
             self._draw(pool, count, epoch, number)
-            for number, (pool, count) in enumerate(zip(self._pools, self._counts, strict=True))
+            for number, (pool, count) in enumerate(zip(self._pools, counts, strict=True))
         ]
         indices = np.concatenate([part[0] for part in drawn])
         turns = np.concatenate([part[1] for part in drawn])
-        order = stream(self.seed, epoch).permutation(len(indices))[self.rank :: self.num_replicas]
+        order = stream(self.seed, epoch).permutation(total)[rank::num_replicas]
         for i in order.tolist():
             yield EpochIndex(int(indices[i]), int(turns[i]))
+
+    def _world(self) -> tuple[int, int]:
+        """Return the number of ranks, and this process's."""
+        if self._ranks is not None:
+            return self._ranks
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_world_size(), torch.distributed.get_rank()
+        return 1, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next iteration is; otherwise each iteration is the next epoch.
 
         Raises:
-            ValueError: `epoch` is negative.
+            ValueError: `epoch` is not an integer >= 0.
         """
-        if epoch < 0:
-            raise ValueError(f"epoch must be an integer >= 0; got {epoch!r}")
-        self._epoch = epoch
+        self._epoch = check_epoch(epoch)
 
     def _draw(
         self, pool: NDArray[np.int64], count: int, epoch: int, number: int

@@ -26,6 +26,17 @@ def check_seed(seed: int) -> int:
     return int(seed)
 
 
+def check_epoch(epoch: int) -> int:
+    """Return `epoch` as an int.
+
+    Raises:
+        ValueError: It is negative or not an integer.
+    """
+    if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
+        raise ValueError(f"epoch must be an integer >= 0; got {epoch!r}")
+    return int(epoch)
+
+
 def stream(*key: int) -> np.random.Generator:
     """Return the random stream of a key, usually `(seed, epoch, index)`: integers in [0, 2**64).
 
@@ -122,9 +133,7 @@ class EpochClock:
         Raises:
             ValueError: `epoch` is negative or not an integer.
         """
-        if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer) or epoch < 0:
-            raise ValueError(f"epoch must be an integer >= 0; got {epoch!r}")
-        self._epoch[0] = int(epoch)
+        self._epoch[0] = check_epoch(epoch)
 
     def tick(self, index: int) -> int:
         """Return the epoch of this draw of `index`, counting it as a visit unless the epoch is set."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from inout_aug._panels import FAINT, PAPER, Canvas, Colour, close_up, display_range, fit, to_rgb, wrap, write
 from inout_aug.augment import InOutAugment
-from inout_aug.layout import Layout, infer_layout
+from inout_aug.layout import Layout, declared_layout, infer_layout
 from inout_aug.plugin import Paster
 from inout_aug.sample import REAL, Image, Sample
 
@@ -135,7 +135,7 @@ def paste_sheet(
     )
     if layout is None and len(dataset):
         # masks are only looked at, so 1 and 255 need not be told apart where all of them are empty
-        layout = infer_layout(dataset[0])
+        layout = declared_layout(dataset) or infer_layout(dataset[0], mask_value=1)
     train = augment(dataset, layout=layout)
     first = len(train) - n
     defects = np.flatnonzero(train.targets[:first] != normal_label)

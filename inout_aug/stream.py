@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -11,8 +12,10 @@ import torch.distributed
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
-from inout_aug.injector import Host, Injector, Slot
+from inout_aug import containers
+from inout_aug.injector import Host, Injector, Slot, forward
 from inout_aug.labels import label_of
+from inout_aug.layout import Fields, Layout, get_field, replace_fields
 from inout_aug.seeding import EpochClock, permuted
 
 # synthetic samples come in this rhythm of generators, over and over, so that shares are exact in any such stretch
@@ -24,9 +27,9 @@ _MAX_WORKERS = 4096
 class InOutIterableDataset(IterableDataset[Any]):
     """What `InOutAugment` makes of an iterable dataset: its samples in order, synthetic positives evenly between them.
 
-    After j real samples, `round(ratio * j)` synthetic ones have come, once there is a normal host; hosts are among the
-    last 64 normal samples. Sharding is the wrapped dataset's own: each worker adds to what it reads, so that together
-    they add `ratio` per real sample, each its own draws.
+    After j real samples, `ratio * j` synthetic ones, rounded, have come, once there is a normal host; hosts are among
+    the last 64 normal samples. Sharding is the wrapped dataset's own: each worker adds to what it reads, so that
+    together they add `ratio` per real sample, each its own draws.
 
     Args:
         dataset: The wrapped dataset.
@@ -54,6 +57,7 @@ class InOutIterableDataset(IterableDataset[Any]):
         self._rhythm = rhythm
         self._clock = EpochClock(_MAX_WORKERS)
         self._resample = resample
+        self._world = (1, 0)
         if not resample:
             self._clock.set(0)
 
@@ -63,9 +67,11 @@ class InOutIterableDataset(IterableDataset[Any]):
         return n_real + math.floor(self.ratio * n_real + 0.5)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or "dataset" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self.dataset, name)
+        return forward(self, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a spawned worker has no process group to ask
+        return {**self.__dict__, "_world": self._find_world()}
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next iteration is; otherwise each iteration is the next epoch.
@@ -79,27 +85,49 @@ class InOutIterableDataset(IterableDataset[Any]):
             self.dataset.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield real items in order, with synthetic ones between them."""
-        shard, shards, worker = _shard()
+        """Yield real items in order, with synthetic ones between them.
+
+        Raises:
+            ValueError: An item's label is neither normal nor that of synthetic positives; or no sample was normal.
+        """
+        shard, shards, worker = self._shard()
         epoch = self._clock.tick(worker)
+        layout, rule = self._injector.layout, self._injector.rule
         hosts: list[Host] = []
-        normals = emitted = 0
+        count = normals = emitted = 0
         for count, item in enumerate(self.dataset, start=1):
-            if label_of(item, self._injector.layout) == self._injector.rule.normal:
-                host = (count - 1, item)
-                if len(hosts) < _HOST_BUFFER:
-                    hosts.append(host)
-                else:
-                    hosts[normals % _HOST_BUFFER] = host
+            label = label_of(item, layout)
+            if label == rule.normal:
+                host = (count - 1, _owned(item, layout))
+                hosts[normals % _HOST_BUFFER : normals % _HOST_BUFFER + 1] = [host]
                 normals += 1
+            elif not rule.knows(label) and not (isinstance(layout, Fields) and layout.label is None):
+                raise ValueError(
+                    f"sample {count - 1} has label {label}; normal samples have {rule.normal}, synthetic positives "
+                    f"{rule.positive}. Pass normal_label= and positive_label="
+                )
             yield self._injector.real(item)
-            # shares of one ratio over equal shards: these floors add up to round(ratio * all) (Hermite's identity)
+            # shares of one ratio over equal shards: these floors add up to the ratio of all (Hermite's identity)
             due = math.floor(self.ratio * count + (shard + 0.5) / shards)
             while hosts and emitted < due:
                 yield self._injector.item(
                     self._slot(emitted * shards + shard, epoch), _Recent(hosts, self.seed, emitted)
                 )
                 emitted += 1
+        if count and self.ratio and not normals:
+            raise ValueError(f"none of {count} samples was normal, label {rule.normal}, so none was painted on")
+
+    def _shard(self) -> tuple[int, int, int]:
+        """Return this worker's number among all of all ranks, how many there are, and its number on its rank."""
+        info = get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        ranks, rank = self._find_world()
+        return rank * workers + worker, ranks * workers, worker
+
+    def _find_world(self) -> tuple[int, int]:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_world_size(), torch.distributed.get_rank()
+        return self._world
 
     def _slot(self, index: int, epoch: int) -> Slot:
         turn, beat = divmod(index, len(self._rhythm))
@@ -118,10 +146,9 @@ class _Recent:
         return self.hosts[permuted(attempt % len(self.hosts), len(self.hosts), *self.key)]
 
 
-def _shard() -> tuple[int, int, int]:
-    """Return this worker's number among all workers of all ranks, how many there are, and its number on its rank."""
-    info = get_worker_info()
-    worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    rank, ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if distributed else (0, 1)
-    return rank * workers + worker, ranks * workers, worker
+def _owned(item: Any, layout: Layout) -> Any:
+    """Return an item whose image and mask nobody writes to: not the loop it is yielded to, nor the next one read."""
+    if not isinstance(layout, Fields):
+        return copy.deepcopy(item)
+    keys = [layout.image] if layout.mask is None else [layout.image, layout.mask]
+    return replace_fields(item, {key: containers.copied(get_field(item, key)) for key in keys})

@@ -7,10 +7,11 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image as PILImage
 from torch import Tensor
 
-from inout_aug.layout import Fields, Layout, get_field, replace_fields
+from inout_aug.containers import mask_array
+from inout_aug.layout import AmbiguousLayout, Fields, Layout, get_field, replace_fields
+from inout_aug.sample import Mask
 
 Transform: TypeAlias = Callable[..., Any]
 TransformOn: TypeAlias = Literal["auto", "image", "item"]
@@ -26,7 +27,8 @@ class ItemTransform:
     Args:
         transform: What the user passed.
         layout: How the dataset's items are read.
-        on: "image" calls it with the image alone, "item" with the whole item, "auto" decides as above.
+        on: "image" calls it with the image alone, which moves no mask; "item" with the whole item; "auto" decides as
+            above.
 
     Raises:
         TypeError: "auto" would have to guess: a plain callable, where the items have masks or are no tuples.
@@ -39,20 +41,28 @@ class ItemTransform:
             raise ValueError(f"transform_on must be 'auto', 'image' or 'item'; got {on!r}")
         self.transform = transform
         self.layout = layout
+        self.on = on
         self._call = self._choose(on)
 
-    def __call__(self, item: Any) -> Any:
-        """Return the transformed item."""
-        return self._call(item)
+    def __call__(self, item: Any, defect: Mask | None = None) -> tuple[Any, Any]:
+        """Transform an item.
 
-    def _choose(self, on: TransformOn) -> Callable[[Any], Any]:
+        Args:
+            item: As the dataset gives it.
+            defect: Where a synthetic item's defect is, uint8 (H, W).
+
+        Returns:
+            The transformed item, and its mask, or, where items have none, the defect's: moved with the image by a
+            library that can, else None.
+        """
+        return self._call(item, defect)
+
+    def _choose(self, on: TransformOn) -> Callable[[Any, Mask | None], tuple[Any, Any]]:
         if on == "item":
             return self._on_item
         if not isinstance(self.layout, Fields):
             if on == "image":
-                raise TypeError(
-                    "with a layout of your own, transform= is called with the whole item: transform_on='item'"
-                )
+                raise TypeError("with a layout of your own, a transform gets the whole item: transform_on='item'")
             return self._on_item
         if on == "image":
             return self._on_image
@@ -65,49 +75,63 @@ class ItemTransform:
             return self._on_image
         raise TypeError(
             f"transform= is a plain {type(self.transform).__name__}: whether to call it with the image or with the "
-            "whole item cannot be told. Pass transform_on='image' or 'item', or use an albumentations or torchvision "
-            "v2 transform, which move image and mask together"
+            "whole item cannot be told. Use an albumentations or torchvision v2 transform, which move image and mask "
+            "together, or pass transform_on='image' or 'item'"
         )
 
-    def _on_item(self, item: Any) -> Any:
-        return self.transform(item)
+    def _on_item(self, item: Any, defect: Mask | None) -> tuple[Any, Any]:
+        moved = self.transform(item)
+        if not isinstance(self.layout, Fields) or self.layout.mask is None:
+            return moved, None
+        try:
+            return moved, get_field(moved, self.layout.mask)
+        except AmbiguousLayout:  # it renames or drops fields, as it may
+            return moved, None
 
-    def _on_image(self, item: Any) -> Any:
-        key = self._fields.image
-        return replace_fields(item, {key: self.transform(get_field(item, key))})
-
-    def _albumentations(self, item: Any) -> Any:
+    def _on_image(self, item: Any, defect: Mask | None) -> tuple[Any, Any]:
         fields = self._fields
-        parts = {"image": np.asarray(get_field(item, fields.image))}
-        if fields.mask is not None:
-            parts["mask"] = np.asarray(get_field(item, fields.mask))
-        if isinstance(get_field(item, fields.image), Tensor):
+        moved = replace_fields(item, {fields.image: self.transform(get_field(item, fields.image))})
+        return moved, None if fields.mask is None else get_field(moved, fields.mask)
+
+    def _albumentations(self, item: Any, defect: Mask | None) -> tuple[Any, Any]:
+        fields = self._fields
+        image = get_field(item, fields.image)
+        if isinstance(image, Tensor):
             raise TypeError(
                 "albumentations takes numpy images (H, W, C), but the dataset gives tensors. Take ToTensor out of the "
                 "dataset and end the albumentations pipeline with ToTensorV2"
             )
+        parts = {"image": np.asarray(image)}
+        if fields.mask is not None:
+            parts["mask"] = mask_array(get_field(item, fields.mask))
+        elif defect is not None:
+            parts["mask"] = defect
         result: Mapping[str, Any] = self.transform(**parts)
         new = {fields.image: result["image"]}
         if fields.mask is not None:
             new[fields.mask] = result["mask"]
-        return replace_fields(item, new)
+        return replace_fields(item, new), result.get("mask")
 
-    def _torchvision_v2(self, item: Any) -> Any:
-        fields = self._fields
-        image = get_field(item, fields.image)
-        if fields.mask is None:
-            return replace_fields(item, {fields.image: self.transform(image)})
+    def _torchvision_v2(self, item: Any, defect: Mask | None) -> tuple[Any, Any]:
         from torchvision import tv_tensors
 
-        mask = get_field(item, fields.mask)
-        if isinstance(mask, PILImage.Image | np.ndarray):
-            wrapped = tv_tensors.Mask(torch.from_numpy(np.array(mask)))
-        else:
-            wrapped = mask if isinstance(mask, tv_tensors.Mask) else tv_tensors.Mask(mask)
+        fields = self._fields
+        image = get_field(item, fields.image)
+        mask = defect if fields.mask is None else get_field(item, fields.mask)
+        if mask is None:
+            return replace_fields(item, {fields.image: self.transform(image)}), None
+        if isinstance(image, np.ndarray):  # which v2 would leave as it is while the mask moves
+            image = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
+        if not isinstance(mask, Tensor):
+            mask = torch.from_numpy(np.array(mask_array(mask)))
+        wrapped = mask if isinstance(mask, tv_tensors.Mask) else tv_tensors.Mask(mask)
         image, moved = self.transform(image, wrapped)
         if not isinstance(mask, tv_tensors.Mask):
             moved = moved.as_subclass(Tensor)
-        return replace_fields(item, {fields.image: image, fields.mask: moved})
+        new = {fields.image: image}
+        if fields.mask is not None:
+            new[fields.mask] = moved
+        return replace_fields(item, new), moved
 
     @property
     def _fields(self) -> Fields:

@@ -4,10 +4,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PILImage
+from torch.utils.data import Subset
 from torchvision import transforms as v1
 from torchvision import tv_tensors
 
-from inout_aug import InOutAugment
+from inout_aug import InOutAugment, MemSegPaste
 from inout_aug.layout import Fields
 from inout_aug.sample import Sample
 from support import Parts, Shelf, Square
@@ -44,6 +45,9 @@ def test_n_aug_is_the_count():
         ({"balance": 0.0}, "balance is"),
         ({"balance": 1.0}, "balance is"),
         ({"ratio": 1, "seed": -1}, "seed"),
+        ({"ratio": "0.5"}, "ratio is"),
+        ({"n_aug": float("inf")}, "n_aug is"),
+        ({"n_aug": True}, "n_aug is"),
     ],
 )
 def test_bad_settings_are_refused(settings, what):
@@ -51,9 +55,10 @@ def test_bad_settings_are_refused(settings, what):
         InOutAugment(generators=[Square()], **settings)
 
 
-def test_something_that_is_no_generator_is_refused():
-    with pytest.raises(TypeError, match=r"make_params and apply \(Paster\)"):
-        InOutAugment(generators=["memseg"], ratio=1)
+@pytest.mark.parametrize("generators", [["memseg"], [Square], Square(), "memseg"])
+def test_something_that_is_no_generator_is_refused(generators):
+    with pytest.raises(TypeError, match=r"MemSegPaste\(\)"):
+        InOutAugment(generators=generators, ratio=1)
 
 
 class Model:
@@ -73,6 +78,29 @@ class Reading(Parts):
 
     def __init__(self, give):
         super().__init__(4, every=0, wrap=lambda image, mask, label, index: give(image))
+
+
+class Uneven(Parts):
+    """Only its defective samples have a mask."""
+
+    def __init__(self):
+        super().__init__(10, wrap=lambda x, m, y, i: {"image": x, "mask": m if y else None, "label": y})
+        self.targets = self.targets[1:] + self.targets[:1]
+
+    def __getitem__(self, index):
+        return super().__getitem__((index + 1) % 10)
+
+
+class Normalising(Parts):
+    """So bright that normalised values stay in [0, 1]."""
+
+    def __init__(self):
+        super().__init__(10)
+        self.transform = v1.Compose([v1.ToTensor(), v1.Normalize([0.5] * 3, [0.5] * 3)])
+
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        return self.transform(image // 4 + 160), label
 
 
 def floats(image):
@@ -95,9 +123,14 @@ def floats(image):
         (Reading(lambda x: (x[None], 0)), {}, ValueError, r"\(H, W, C\)"),
         (Reading(lambda x: (PILImage.new("RGBA", (20, 20)), 0)), {}, TypeError, "convert"),
         (Reading(lambda x: (x, x[:8, :8, 0])), {}, TypeError, "size"),
+        (Reading(lambda x: (x, x, 0)), {}, TypeError, "several images"),
         (Reading(lambda x: (x, x[..., 0] * 0)), {}, ValueError, "mask_value=1 or mask_value=255"),
         (Parts(10), {"layout": Fields(image=0, label=1), "mask_value": 255}, ValueError, "to the layout itself"),
         (Parts(10), {"transform": 3}, TypeError, "callable"),
+        ({"train": Parts(10)}, {}, TypeError, r"dataset\['train'\]"),
+        (Uneven(), {}, TypeError, "different forms.*mask of zeros"),
+        (Normalising(), {}, ValueError, "own transform normalises"),
+        (Parts(10, wrap=lambda x, m, y, i: {"image": x, "label": y}), {"defaults": {"pth": ""}}, TypeError, "pth"),
     ],
 )
 def test_bad_datasets_are_refused_with_the_remedy(dataset, options, error, what):
@@ -186,3 +219,34 @@ def test_zero_shot_masks_need_one_word():
     parts = Parts(10, every=0, wrap=lambda image, mask, label, index: (image, mask))
     train = InOutAugment(generators=[Square()], n_aug=3)(parts, mask_value=255)
     assert set(np.unique(train[12][1])) == {0, 255}
+
+
+def test_the_normal_class_is_found_by_its_name_whatever_its_number():
+    parts = Parts(20, wrap=lambda image, mask, label, index: (image, 1 - label))
+    parts.classes, parts.targets = ["crack", "good"], [1 - label for label in parts.targets]
+    train = InOutAugment(generators=[Square()], n_aug=6)(parts)
+    assert [train[i][1] for i in range(20, 26)] == [0] * 6
+    assert all(parts.targets[train.sample(i).origin.host] == 1 for i in range(20, 26))
+    parts.classes = ["crack", "fine"]
+    with pytest.raises(ValueError, match=r"which class is normal.*\['crack', 'fine'\].*normal_label="):
+        InOutAugment(generators=[Square()], n_aug=6)(parts)
+    assert len(InOutAugment(generators=[Square()], n_aug=6, normal_label="fine", positive_label="crack")(parts)) == 26
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_layout_by_hand_finds_the_mask_values_too(value):
+    parts = Parts(20, wrap=lambda image, mask, label, index: (image, mask * np.uint8(value), label, index))
+    train = InOutAugment(generators=[Square()], n_aug=3)(parts, layout=Fields(image=0, mask=1, label=2))
+    assert np.unique(train[22][1]).tolist() == [0, value]
+
+
+def test_a_dataset_may_declare_its_layout():
+    parts = Parts(20, every=0, wrap=lambda image, mask, label, index: (image, mask, label, index))
+    parts.layout = Fields(image=0, mask=1, label=2, mask_value=255)
+    assert InOutAugment(generators=[Square()], n_aug=3)(Subset(parts, range(9)))[10][1].max() == 255
+
+
+def test_representations_tell_what_it_is():
+    augment = InOutAugment(generators=[MemSegPaste()], ratio=0.5)
+    assert repr(augment).startswith("InOutAugment(generators=[MemSegPaste(")
+    assert repr(augment(Parts(20))) == "InOutDataset(20 real + 10 synthetic, Parts)"

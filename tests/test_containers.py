@@ -111,16 +111,36 @@ def test_denormalize_undoes_normalize_and_redoes_it(as_tensor):
 
 @given(hnp.arrays(np.float32, (16, 17, 3), elements=st.floats(0, 1, width=32)))
 def test_a_float_host_keeps_every_bit_outside_the_defect(floats):
-    base = containers.decode_image(floats)
-    painted = base.copy()
+    painted = containers.decode_image(floats)
     painted[3:6, 3:6] = 255 - painted[3:6, 3:6]
-    for value in (floats, tensor(floats)):
-        encoded = np.asarray(containers.encode_image(painted, value, None, base))
-        encoded = encoded if value is floats else encoded.transpose(1, 2, 0)
-        outside = np.ones((16, 17), bool)
-        outside[3:6, 3:6] = False
-        assert np.array_equal(encoded[outside], floats[outside])
-        assert np.abs(encoded[~outside] - painted[~outside] / 255).max() < 1e-6
+    mask = np.zeros((16, 17), np.uint8)
+    mask[3:6, 3:6] = 1
+    planes = tensor(floats).contiguous(memory_format=torch.contiguous_format)
+    for value in (floats, planes, planes[None].contiguous(memory_format=torch.channels_last)[0]):
+        encoded = containers.encode_image(painted, value, None, mask)
+        assert not isinstance(value, torch.Tensor) or encoded.stride() == value.stride()
+        encoded = encoded if value is floats else encoded.permute(1, 2, 0).numpy()
+        assert np.array_equal(encoded[mask == 0], floats[mask == 0])
+        assert np.abs(encoded[mask == 1] - painted[mask == 1] / 255).max() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floats_stay_what_they_are(dtype):
+    value = (tensor(normal_image(3)).double() / 255).to(dtype)
+    decoded = containers.decode_image(value)
+    assert np.abs(decoded.astype(int) - normal_image(3)).max() <= (1 if dtype != torch.float64 else 0)
+    assert containers.encode_image(decoded, value, None, None).dtype == dtype
+
+
+@pytest.mark.parametrize("beyond", [1e-4, -1e-4])
+def test_rounding_beyond_the_range_is_forgiven(beyond):
+    value = torch.full((3, 20, 20), 1 + beyond if beyond > 0 else beyond)
+    assert containers.decode_image(value)[0, 0, 0] == (255 if beyond > 0 else 0)
+
+
+def test_bicubic_overshoot_is_told_from_normalisation():
+    with pytest.raises(ValueError, match=r"got \[0, 1\.04\].*clamp"):
+        containers.decode_image(torch.tensor([0.0, 1.04]).repeat(3, 20, 10))
 
 
 MASKS = {
@@ -142,7 +162,7 @@ def test_mask_round_trip_keeps_container_and_values(name, value):
     mask = np.zeros((20, 24), np.uint8)
     mask[2:5, 3:9] = 1
     given_mask = MASKS[name](mask, np.uint8(value))
-    assert containers.mask_convention(given_mask) == value
+    assert containers.mask_convention([given_mask]) == value
     assert np.array_equal(containers.decode_mask(given_mask, value), mask)
     encoded = containers.encode_mask(mask, given_mask, value)
     assert type(encoded) is type(given_mask)
@@ -152,7 +172,7 @@ def test_mask_round_trip_keeps_container_and_values(name, value):
 def test_boolean_masks():
     mask = torch.zeros(20, 20, dtype=torch.bool)
     mask[2, 2] = True
-    assert containers.mask_convention(torch.zeros(20, 20, dtype=torch.bool)) == 1
+    assert containers.mask_convention([torch.zeros(20, 20, dtype=torch.bool)]) == 1
     encoded = containers.encode_mask(containers.decode_mask(mask, 255), mask, 255)
     assert encoded.dtype == torch.bool
     assert torch.equal(encoded, mask)
@@ -168,10 +188,21 @@ def test_palette_masks_keep_classes_and_palette():
 
 
 def test_an_empty_8_bit_mask_tells_no_convention_but_wide_ones_do():
-    assert containers.mask_convention(np.zeros((4, 4), np.uint8)) is None
-    assert containers.mask_convention(np.zeros((4, 4), np.int64)) == 1
-    assert containers.mask_convention(np.zeros((4, 4), np.float32)) == 1
-    assert containers.mask_convention(np.full((4, 4), 3, np.uint8)) == 1
+    def convention(*masks):
+        return containers.mask_convention(masks)
+
+    empty = np.zeros((4, 4), np.uint8)
+    assert convention(empty) is None
+    assert convention(np.zeros((4, 4), np.int64)) == 1
+    assert convention(np.zeros((4, 4), np.float32)) == 1
+    assert convention(empty, np.full((4, 4), 3, np.uint8)) == 1
+
+
+@pytest.mark.parametrize("values", [(0, 128, 255), (0, 128), (0, 1, 255), (0, 2, 3, 255)])
+def test_masks_of_no_plain_convention_are_refused(values):
+    masks = [np.full((4, 4), value, np.uint8) for value in values]
+    with pytest.raises(ValueError, match=r"neither 0 and 255 nor small class ids.*ignore_value"):
+        containers.mask_convention(masks)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +229,7 @@ def test_label_round_trip_keeps_the_type(label):
     assert encoded == label
 
 
-@pytest.mark.parametrize("label", ["good", None, 0.5, np.zeros(2), torch.zeros(1, 2)])
+@pytest.mark.parametrize("label", ["good", None, 0.5, float("nan"), np.zeros(2), torch.zeros(1, 2)])
 def test_labels_that_are_no_number_are_refused(label):
     with pytest.raises(TypeError, match="whole number"):
         containers.decode_label(label)

@@ -17,6 +17,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
     random_split,
 )
+from torchvision.transforms import v2
 
 from inout_aug.augment import InOutAugment
 from inout_aug.layout import get_field
@@ -147,6 +148,38 @@ def test_attributes_of_the_dataset_are_available_and_targets_extended():
     with pytest.raises(AttributeError, match="no_such"):
         _ = train.no_such
     assert not hasattr(train, "__getitems__")
+    with pytest.raises(AttributeError, match=r"method.*before wrapping, or as .dataset.label"):
+        train.label(3)
+    assert not hasattr(train, "labels")
+    train.dataset.labels = Parts(20).targets
+    assert train.labels.tolist() == train.targets.tolist()
+
+
+def test_the_transform_can_be_set_as_some_loaders_do():
+    train = wrap(20, 3)
+    assert train.transform is None
+    train.transform = np.negative
+    assert np.array_equal(train[1][0], -Parts(20)[1][0])
+    assert train.transform is np.negative
+
+
+def test_epochs_reach_a_wrapped_set_inside():
+    inner = wrap(20, 3)
+    outer = InOutAugment(generators=[Square()], n_aug=2)(inner)
+    outer.set_epoch(3)
+    assert np.array_equal(outer[21][0], inner.sample(21, epoch=3).image)
+    assert outer.summary().total == 25
+
+
+class Scribbler(Square):
+    def apply(self, image, params):
+        image[:] = 0
+        return super().apply(image, params)
+
+
+def test_a_paster_cannot_write_into_the_dataset():
+    with pytest.raises(ValueError, match="read-only"):
+        InOutAugment(generators=[Scribbler()], n_aug=1)(Parts(20))[20]
 
 
 def test_pickles_and_copies_anywhere():
@@ -182,20 +215,54 @@ def test_hosts_are_used_evenly():
 
 
 def cut_away(item):
-    """A crop that misses the defect at first, as a random one may."""
+    """A crop that misses the defect at first, as a random one may, and works in place."""
     cut_away.calls += 1
     image, mask, label = item
+    image //= 2
     return (image, mask * 0 if cut_away.calls <= cut_away.misses else mask, label)
 
 
-@pytest.mark.parametrize(("misses", "label"), [(3, 1), (1000, 0)])
-def test_a_positive_never_has_an_empty_mask_after_the_transform(misses, label):
-    cut_away.calls, cut_away.misses = 0, misses
+def test_a_positive_keeps_its_defect_through_the_transform():
+    cut_away.calls, cut_away.misses = 0, 3
     parts = Parts(20, wrap=lambda image, mask, label, index: (image, mask, label))
     train = InOutAugment(generators=[Square()], n_aug=1)(parts, transform=cut_away, transform_on="item")
-    _, mask, found = train[20]
-    assert found == label
-    assert bool(mask.any()) == bool(label)
+    image, mask, label = train[20]
+    assert (label, mask.any()) == (1, True)
+    assert np.array_equal(image, train.sample(20).image // 2)
+
+
+def test_a_positive_that_lost_its_defect_is_normal_and_told():
+    cut_away.calls, cut_away.misses = 0, 1000
+    parts = Parts(20, wrap=lambda image, mask, label, index: (image, mask, label))
+    train = InOutAugment(generators=[Square()], n_aug=1)(parts, transform=cut_away, transform_on="item")
+    with pytest.warns(RuntimeWarning, match="Use larger crops"):
+        _, mask, label = train[20]
+    assert (label, mask.any()) == (0, False)
+
+
+def test_random_crops_of_images_without_masks_keep_the_defect_too():
+    parts = Parts(20, every=0, height=64, width=64)
+    train = InOutAugment(generators=[Square()], n_aug=200)(
+        parts, transform=v2.Compose([v2.ToImage(), v2.RandomCrop(48)])
+    )
+    host = {i: parts[i][0] for i in range(20)}
+    for i in range(20, 220):
+        image, label = train[i]
+        painted = train.sample(i)
+        inverted = 255 - host[painted.origin.host][painted.mask > 0]
+        assert label == 1
+        # the square is inverted, so brighter than anything in a host
+        assert image.max() >= inverted.min() > 127
+
+
+def renamed(item):
+    return {"pixel_values": item["image"], "labels": item["label"]}
+
+
+def test_a_transform_may_rename_and_drop_fields():
+    parts = Parts(20, wrap=lambda image, mask, label, index: {"image": image, "mask": mask, "label": label})
+    train = InOutAugment(generators=[Square()], n_aug=1)(parts, transform=renamed, transform_on="item")
+    assert set(train[20]) == {"pixel_values", "labels"}
 
 
 class Picky(Square):

@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, Subset, random_split
 
+from datasets import ClassLabel, Features, Value
 from datasets import Dataset as HuggingFaceDataset
-from inout_aug.labels import LabelRule, infer_rule, read_labels
+from inout_aug.labels import LabelRule, class_names, find_normal, infer_rule, read_labels
 from inout_aug.layout import Fields, infer_layout
 from support import Parts
 
@@ -78,8 +79,8 @@ def test_bad_labels_are_refused(labels, error, what):
         read_labels(Parts(3), PAIR, labels)
 
 
-def rule(labels, normal=0, positive=None):
-    return infer_rule(np.array(labels, np.int64), normal, positive)
+def rule(labels, normal=0, positive=None, names=None):
+    return infer_rule(np.array(labels, np.int64), normal, positive, names or {})
 
 
 def test_the_only_other_label_is_that_of_synthetic_positives():
@@ -102,8 +103,64 @@ def test_a_label_for_each_defect_class():
         ([1, 1], 1, None, "which label"),
         ([0, 1], 0, 0, "normal"),
         ([0, 1], 0, {1: 1, 2: 0}, "normal"),
+        ([0, 1], 0, 1.5, "a number, a class name"),
+        ([0, 1], 0, "crak", "no class of the dataset"),
     ],
 )
 def test_ambiguous_positive_labels_are_refused(labels, normal, positive, what):
     with pytest.raises(ValueError, match=what):
         rule(labels, normal, positive)
+
+
+class Named(Parts):
+    def __init__(self, **names):
+        super().__init__(4)
+        del self.classes
+        vars(self).update(names)
+
+
+def test_class_names_are_found_as_libraries_give_them():
+    data = HuggingFaceDataset.from_dict(
+        {"image": ["a"], "label": [1]},
+        Features({"image": Value("string"), "label": ClassLabel(names=["crack", "good"])}),
+    )
+    expected = {"crack": 0, "good": 1}
+    assert class_names(data, Fields(image="image", label="label")) == expected
+    assert class_names(Named(classes=["crack", "good"]), PAIR) == expected
+    assert class_names(Subset(Named(class_to_idx=expected), [0]), PAIR) == expected
+    assert class_names(ConcatDataset([Named(classes=("crack", "good"))]), PAIR) == expected
+    assert class_names(Named(), PAIR) == {}
+    assert class_names(Named(classes=["crack", "good"]), Fields(image=0, mask=1)) == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "said", "label"),
+    [
+        (["crack", "good"], None, 1),
+        (["Good", "crack", "dent"], None, 0),
+        (["a", "No-Defect"], None, 1),
+        (["0", "1"], None, 0),
+        ([], None, 0),
+        (["crack", "good"], "crack", 0),
+        (["crack", "perfect"], 1, 1),
+    ],
+)
+def test_the_normal_class_is_known_by_its_name(names, said, label):
+    assert find_normal({name: i for i, name in enumerate(names)}, said) == label
+
+
+@pytest.mark.parametrize(("names", "said"), [(["crack", "perfect"], None), (["ok", "good"], None), (["crack"], "good")])
+def test_an_unknown_normal_class_is_asked_for(names, said):
+    with pytest.raises(ValueError, match="normal_label"):
+        find_normal({name: i for i, name in enumerate(names)}, said)
+
+
+def test_a_positive_class_by_name():
+    assert rule([0, 1, 2], positive="dent", names={"good": 0, "dent": 2}).positive == 2
+
+
+def test_a_target_transform_counts():
+    parts = Parts(20)
+    parts.target_transform = lambda label: 1 - label
+    assert read_labels(parts, PAIR, None).tolist() == [1 - label for label in parts.targets]
+    assert class_names(parts, PAIR) == {}

@@ -8,7 +8,7 @@ import torch
 from PIL import Image as PILImage
 from torchvision import tv_tensors
 
-from inout_aug.layout import AmbiguousLayout, Fields, infer_layout
+from inout_aug.layout import AmbiguousLayout, Fields, infer_layout, with_mask_value
 from inout_aug.sample import Origin, Sample
 from support import normal_image
 
@@ -99,6 +99,7 @@ def test_other_fields_are_the_hosts_or_a_declared_default():
         ({"image": IMAGE, "label": 0, "target": 1}, "may each be the label"),
         ({"photo": IMAGE, "label": 0}, "no image"),
         ((IMAGE, MASK[:8, :8]), "same|size"),
+        ((IMAGE, IMAGE, 0), "several images"),
         ((IMAGE, {"boxes": [], "labels": []}), "neither mask nor label"),
     ],
 )
@@ -127,3 +128,30 @@ def test_a_sample_without_mask_does_not_fit_a_dataset_with_masks():
     layout = infer_layout((IMAGE, MASK))
     with pytest.raises(ValueError, match="gave no mask"):
         layout.pack(Sample(IMAGE, None, 1), (IMAGE, MASK))
+
+
+def test_defaults_must_name_fields():
+    with pytest.raises(AmbiguousLayout, match=r"defaults= names \['pth'\]"):
+        infer_layout({"image": IMAGE, "label": 0, "path": "a"}, defaults={"pth": ""})
+
+
+def test_ignored_pixels_are_no_defect_and_stay_ignored():
+    layout = Fields(image=0, mask=1, mask_value=1, ignore_value=255)
+    bordered = MASK.copy()
+    bordered[0] = 255
+    host = layout.unpack((IMAGE, bordered))
+    assert (host.label, host.mask.max()) == (0, 0)
+    image, mask = IMAGE.copy(), MASK.copy()
+    image[3:6, 3:6], mask[3:6, 3:6] = 7, 1
+    packed = layout.pack(Sample(image, mask, 1, Origin(host=0)), (IMAGE, bordered))[1]
+    assert (packed[0] == 255).all()
+    assert (packed[3:6, 3:6] == 1).all()
+    assert with_mask_value(Fields(image=0, mask=1, ignore_value=255), [(IMAGE, packed)]).mask_value == 1
+
+
+def test_fields_without_a_mask_value_find_it_at_wrapping():
+    layout = Fields(image=0, mask=1)
+    assert with_mask_value(layout, [(IMAGE, MASK), (IMAGE, np.full_like(MASK, 255))]).mask_value == 255
+    assert with_mask_value(Fields(image=0, mask=1, mask_value=7), [(IMAGE, MASK)]).mask_value == 7
+    with pytest.raises(ValueError, match="mask_value=1 or mask_value=255"):
+        with_mask_value(layout, [(IMAGE, MASK)])

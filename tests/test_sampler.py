@@ -2,6 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
@@ -55,8 +56,9 @@ def test_set_epoch_repeats_an_epoch_and_iterating_moves_on():
     assert first != second
     drawn.set_epoch(0)
     assert list(drawn) == first
-    with pytest.raises(ValueError, match="epoch"):
-        drawn.set_epoch(-1)
+    for wrong in (-1, "a"):
+        with pytest.raises(ValueError, match="epoch"):
+            drawn.set_epoch(wrong)
 
 
 def test_ranks_split_one_epoch_evenly():
@@ -65,6 +67,27 @@ def test_ranks_split_one_epoch_evenly():
     assert {len(rank) for rank in ranks} == {50}
     shares = [list(rank) for rank in ranks]
     assert [shares[i % 4][i // 4] for i in range(200)] == whole
+
+
+def two_ranks(rank, made, path, queue):
+    torch.distributed.init_process_group("gloo", store=torch.distributed.FileStore(path, 2), rank=rank, world_size=2)
+    queue.put((rank, len(made), [int(i) for i in made]))
+    torch.distributed.destroy_process_group()
+
+
+def test_a_sampler_made_before_the_process_group_is_split_all_the_same(tmp_path):
+    context = torch.multiprocessing.get_context("fork")
+    queue, made = context.Queue(), sampler()
+    ranks = [context.Process(target=two_ranks, args=(rank, made, str(tmp_path / "store"), queue)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    shares = {rank: (length, drawn) for rank, length, drawn in (queue.get(timeout=60) for _ in ranks)}
+    for process in ranks:
+        process.join()
+    whole = [int(i) for i in sampler()]
+    assert [shares[rank][0] for rank in range(2)] == [100, 100]
+    assert [shares[i % 2][1][i // 2] for i in range(200)] == whole
+    assert isinstance(made, torch.utils.data.DistributedSampler)
 
 
 def test_a_repeated_synthetic_sample_is_a_new_draw_and_workers_do_not_matter():
@@ -93,6 +116,9 @@ def test_missing_kinds_of_positives_are_made_up_for():
         ({"real": 0, "synthetic": 0}, "no positives"),
         ({"normals": 0}, r"positives=1\.0"),
         ({"num_replicas": 2, "rank": 2}, "rank"),
+        ({"num_replicas": 2}, "together"),
+        ({"num_replicas": 0, "rank": 0}, "rank"),
+        ({"num_samples": 2.5}, "num_samples"),
         ({"seed": -1}, "seed"),
     ],
 )

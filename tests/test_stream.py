@@ -121,3 +121,81 @@ def test_an_empty_stream_and_labels_are_refused():
         stream(Parts(0, targets=False), 0.5)
     with pytest.raises(ValueError, match="map-style"):
         InOutAugment(generators=[Square()], ratio=1)(Belt(Parts(10)), labels=[0] * 10)
+
+
+def test_what_the_loop_does_to_an_item_does_not_reach_the_hosts():
+    def spoilt(items):
+        for item in items:
+            image = item["image"].copy()
+            item["image"][:] = 0
+            yield image
+
+    parts = Parts(30, every=0, wrap=keep_index)
+    kept = [np.asarray(item["image"]).copy() for item in stream(parts, 1.0)]
+    assert all(np.array_equal(a, b) for a, b in zip(spoilt(stream(parts, 1.0)), kept, strict=True))
+
+
+class SameBuffer(Belt):
+    def __iter__(self):
+        buffer = None
+        for image, label in super().__iter__():
+            buffer = image.copy() if buffer is None else buffer
+            buffer[:] = image
+            yield buffer, label
+
+
+def test_a_stream_that_reuses_its_buffer_works():
+    parts = Parts(30, every=0)
+    reused = InOutAugment(generators=[Square()], ratio=1.0)(SameBuffer(parts))
+    fresh = InOutAugment(generators=[Square()], ratio=1.0)(Belt(parts))
+    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(map(copy_first, reused), fresh, strict=True))
+
+
+def copy_first(item):
+    return item[0].copy(), item[1]
+
+
+def first_synthetic(rank, train, queue):
+    """Read a shard in a spawned loader worker of one rank of two."""
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.FileStore(queue[0], 2), rank=rank, world_size=2
+    )
+    loader = DataLoader(train, batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    images = [np.asarray(item["image"]).tobytes() for item in loader if item["synthetic"]]
+    queue[1].put((rank, images))
+    torch.distributed.destroy_process_group()
+
+
+def test_ranks_with_spawned_workers_draw_different_samples(tmp_path):
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    train = stream(Parts(40, every=0, wrap=keep_index, height=64, width=64), 0.5)
+    target = (str(tmp_path / "store"), queue)
+    ranks = [context.Process(target=first_synthetic, args=(rank, train, target)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    images = dict(queue.get(timeout=120) for _ in ranks)
+    for process in ranks:
+        process.join()
+    assert len(images[0]) == len(images[1]) == 20
+    assert not set(images[0]) & set(images[1])
+
+
+class Once(Belt):
+    def __init__(self, parts):
+        super().__init__(parts)
+        self.stored = super().__iter__()
+
+    def __iter__(self):
+        return self.stored
+
+
+def test_streams_that_would_mislead_are_refused():
+    with pytest.raises(TypeError, match="once only"):
+        InOutAugment(generators=[Square()], ratio=1)(Once(Parts(10)))
+    with pytest.raises(ValueError, match="none of 10 samples was normal"):
+        list(stream(Parts(10, every=1), 1.0))
+    other = Parts(10, wrap=lambda image, mask, label, index: (image, 5 * label))
+    with pytest.raises(ValueError, match=r"sample 0 has label 5.*positive_label="):
+        list(InOutAugment(generators=[Square()], ratio=1)(Belt(other)))
+    assert len(list(InOutAugment(generators=[Square()], ratio=1, positive_label=5)(Belt(other)))) == 20

@@ -29,7 +29,7 @@ def mark(item):
 
 
 def apply(transform, item, on="auto"):
-    return pickle.loads(pickle.dumps(ItemTransform(transform, infer_layout(item), on)))(item)
+    return pickle.loads(pickle.dumps(ItemTransform(transform, infer_layout(item), on)))(item)[0]
 
 
 def test_a_plain_callable_gets_the_image_of_image_and_label():
@@ -101,7 +101,7 @@ class Own:
 
 
 def test_with_a_layout_of_ones_own_the_transform_gets_the_item():
-    assert ItemTransform(mark, Own())({"x": 1}) == {"x": 1, "seen": True}
+    assert ItemTransform(mark, Own())({"x": 1}) == ({"x": 1, "seen": True}, None)
     with pytest.raises(TypeError, match="item"):
         ItemTransform(mark, Own(), "image")
 
@@ -111,3 +111,22 @@ def test_bad_transforms_are_refused():
         ItemTransform(3, Fields(image=0, label=1))
     with pytest.raises(ValueError, match="transform_on"):
         ItemTransform(negate, Fields(image=0, label=1), "mask")
+
+
+@pytest.mark.parametrize("shape", [(24, 32), (24, 32, 1), (1, 24, 32)])
+@pytest.mark.parametrize("transform", [A.HorizontalFlip(p=1), v2.RandomHorizontalFlip(p=1)])
+def test_numpy_image_and_mask_move_together(transform, shape):
+    marked = IMAGE * (MASK == 0)[..., None]
+    image, mask = apply(transform, (marked, MASK.reshape(shape)))
+    image = image if isinstance(image, np.ndarray) else image.permute(1, 2, 0).numpy()
+    assert np.array_equal(np.asarray(mask) == 1, (image == 0).all(axis=2))
+    assert np.array_equal(np.asarray(mask), MASK[:, ::-1])
+
+
+@pytest.mark.parametrize("transform", [A.HorizontalFlip(p=1), v2.RandomHorizontalFlip(p=1)])
+def test_without_masks_the_defect_is_followed_all_the_same(transform):
+    image = IMAGE if isinstance(transform, A.HorizontalFlip) else TENSOR
+    item, moved = ItemTransform(transform, infer_layout((image, 1)))((image, 1), MASK)
+    assert len(item) == 2
+    assert np.array_equal(np.asarray(moved), MASK[:, ::-1])
+    assert ItemTransform(negate, infer_layout((IMAGE, 1)))((IMAGE, 1), MASK)[1] is None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from inout_aug.datasets._files import fit_image, fit_mask, read_image, read_mask
+from inout_aug.layout import Fields
 from inout_aug.sample import MIN_SIDE, Image, Mask
 from inout_aug.seeding import check_seed, stream
 
@@ -49,6 +50,9 @@ class Entry:
     label: int | None
 
 
+ITEM_LAYOUT = Fields(image="image", mask="mask", label="label", mask_value=1)
+
+
 class ItemDataset(Dataset[Item]):
     """Reads `entries` when they are asked for, and keeps nothing but labels.
 
@@ -57,6 +61,8 @@ class ItemDataset(Dataset[Item]):
         classes: Names of the classes, the normal one first.
         size: Height and width that images and masks are resized to; None leaves them as they are.
     """
+
+    layout = ITEM_LAYOUT
 
     def __init__(self, entries: Iterable[Entry], classes: Sequence[str], size: tuple[int, int] | None) -> None:
         self.classes = tuple(classes)

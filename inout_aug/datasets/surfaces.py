@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from inout_aug.datasets._defects import DEFECTS, press
-from inout_aug.datasets._items import Item, check_size
+from inout_aug.datasets._items import ITEM_LAYOUT, Item, check_size
 from inout_aug.datasets._materials import MATERIALS, Colour, Field, Surface, white
 from inout_aug.sample import Image, Mask
 from inout_aug.seeding import check_seed, stream
@@ -58,6 +58,8 @@ class Surfaces(Dataset[Item]):
         >>> surfaces[7]["image"].shape, surfaces[7]["mask"].shape
         ((64, 96, 3), (64, 96))
     """
+
+    layout = ITEM_LAYOUT
 
     def __init__(
         self,
