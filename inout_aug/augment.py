@@ -26,7 +26,7 @@ from inout_aug.layout import (
     with_mask_value,
 )
 from inout_aug.mixer import InOutMixer
-from inout_aug.plugin import Draws, Generator, Member, Paster, SampleSource, fingerprint_of, name_of
+from inout_aug.plugin import Draws, Generator, Member, Paster, SampleSource, fingerprint_of
 from inout_aug.sample import Sample
 from inout_aug.seeding import check_seed
 from inout_aug.stream import PERIOD, InOutIterableDataset
@@ -295,10 +295,10 @@ def _ready(member: Member, count: int, like: Sample, seed: int) -> Paster | Draw
         return member
     if isinstance(member, SampleSource):
         return member.bind(count, like, seed)
-    raise TypeError(
-        f"{name_of(member)} is an expensive generator, which never runs in a loader worker: make its samples first and "
-        "pass the cached ones"
-    )
+    # expensive: made now, in the main process, unless an earlier run has made them
+    from inout_aug.cache.sampler import cached
+
+    return cached(member, count, like, seed)
 
 
 def _spread(indices: NDArray[np.intp], count: int) -> NDArray[np.intp]:

@@ -61,13 +61,6 @@ def test_something_that_is_no_generator_is_refused(generators):
         InOutAugment(generators=generators, ratio=1)
 
 
-class Model:
-    fingerprint = "0"
-
-    def generate(self, requests):
-        return []
-
-
 class NoLength:
     def __getitem__(self, index):
         return Parts(3)[index]
