@@ -64,6 +64,16 @@ def export_cache(
     Raises:
         FileExistsError: There is something at `path`.
         ValueError: The format cannot hold the samples, or `classes` does not name them.
+
+    Example:
+        >>> import tempfile
+        >>> from inout_aug.cache.importer import import_dataset
+        >>> from inout_aug.datasets import Surfaces
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     cache = import_dataset(Surfaces(20, size=(64, 64), binary=True), f"{folder}/cache", progress=False)
+        ...     count = export_cache(cache, f"{folder}/out", "coco", progress=False)
+        ...     print(count, sorted(os.listdir(f"{folder}/out")))
+        20 ['annotations.json', 'images', 'samples.jsonl']
     """
     from rich.console import Console
     from rich.progress import track
@@ -119,7 +129,8 @@ def _class_names(classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
 
 
 def _provenance(cache: SampleCache, position: int, sample: Sample) -> dict[str, Any]:
-    scores = dict(zip(cache.score_names, map(float, cache.scores[position]), strict=True))
+    values = (float(value) if np.isfinite(value) else None for value in cache.scores[position])
+    scores = dict(zip(cache.score_names, values, strict=True))
     origin = sample.origin
     return {
         "label": sample.label,

@@ -60,6 +60,15 @@ def import_folder(
     Raises:
         FileNotFoundError: The folder is laid out in none of these ways, or an image or a mask is missing.
         ValueError: An image cannot be read, or 8-bit and 16-bit images are mixed.
+
+    Example:
+        >>> import cv2, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("a.png", "a_mask.png"):
+        ...         _ = cv2.imwrite(f"{folder}/{name}", np.eye(32, dtype=np.uint8) * 255)
+        ...     cache = import_folder(folder, f"{folder}/cache", mask_suffix="_mask", progress=False)
+        ...     print(len(cache), cache.labels)
+        1 [1]
     """
     root = Path(folder)
     dataset = _open(root, None if masks is None else Path(masks), mask_suffix, missing_mask, classes)
@@ -91,6 +100,13 @@ def import_dataset(
         CacheMismatch: The folder holds other samples.
         CacheNotWritten: There is no room.
         ValueError: There is no item, or 8-bit and 16-bit images are mixed.
+
+    Example:
+        >>> import tempfile
+        >>> from inout_aug.datasets import Surfaces
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     import_dataset(Surfaces(5, size=(64, 64)), folder, progress=False)[2].size
+        (64, 64)
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels is 1 or 3, or None to leave images as they are; got {channels!r}")

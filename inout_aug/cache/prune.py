@@ -53,6 +53,15 @@ def prune_cache(where: str | os.PathLike[str]) -> Pruned:
         CacheDamaged: The manifest cannot be read, so which files are ours cannot be told.
         CacheNotWritten: The cache is not on this machine, or a file cannot be removed.
         FileNotFoundError: There is no cache.
+
+    Example:
+        >>> import tempfile
+        >>> from inout_aug.cache.importer import import_dataset
+        >>> from inout_aug.datasets import Surfaces
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     cache = import_dataset(Surfaces(5, size=(64, 64)), f"{folder}/cache", progress=False)
+        ...     print(prune_cache(f"{folder}/cache").kept, os.listdir(folder))
+        () []
     """
     files = cache_files(where)
     folder = next(reversed(files)).parent

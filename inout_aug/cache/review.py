@@ -98,10 +98,14 @@ class Review:
         RuntimeWarning: A line is no decision, as when a write was cut short. It is left where it is and ignored.
 
     Example:
-        >>> review = Review("caches/tile")  # doctest: +SKIP
-        >>> review.reject([3, 17], who="ana", why="blurred")  # doctest: +SKIP
-        >>> review.accepted  # doctest: +SKIP
-        array([ True,  True,  True, False, ...])
+        >>> import tempfile
+        >>> from inout_aug.cache.importer import import_dataset
+        >>> from inout_aug.datasets import Surfaces
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     review = Review(import_dataset(Surfaces(4, size=(64, 64)), folder, progress=False))
+        ...     review.reject([1, 3], who="ana", why="blurred")
+        ...     print(review.accepted)
+        [ True False  True False]
     """
 
     def __init__(self, cache: SampleCache | str | os.PathLike[str]) -> None:

@@ -59,8 +59,17 @@ class CachedSampler:
         ValueError: `weight_by` without `replacement`, or classes that are none.
 
     Example:
-        >>> tile = CachedSampler("caches/tile", classes=[1, 2], min_score={"visibility": 0.6})  # doctest: +SKIP
-        >>> train = InOutAugment(generators=[MemSegPaste(), tile], ratio=0.5)(train_set)  # doctest: +SKIP
+        >>> import tempfile
+        >>> from inout_aug import InOutAugment, MemSegPaste
+        >>> from inout_aug.cache.importer import import_dataset
+        >>> from inout_aug.datasets import Surfaces
+        >>> made = Surfaces(100, size=(64, 64), seed=1, binary=True)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     cache = import_dataset(made, folder, name="other tool", progress=False)
+        ...     augment = InOutAugment(generators=[MemSegPaste(), CachedSampler(cache)], n_aug=6)
+        ...     train = augment(Surfaces(20, size=(64, 64), binary=True))
+        ...     print(sorted({train.sample(index).origin.generator for index in range(20, 26)}))
+        ['MemSegPaste', 'other tool']
     """
 
     def __init__(

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from inout_aug.cache.review import Review
     from inout_aug.sheet import Entry
 
+# shapes that are listed one by one
+_SHAPES = 6
+
 app = Typer(help="Caches of generated samples.", no_args_is_help=True)
 
 Where = Annotated[str, Argument(help="Folder or URL of the cache.", metavar="CACHE")]
@@ -190,8 +193,10 @@ def _describe(review: Review) -> list[str]:
         ("samples", f"{len(cache)} of {len(cache) + cache.missing}"),
         ("size", _bytes(sum(group.layout.sample_bytes * len(positions) for group, positions in cache.groups))),
     ]
-    for group, positions in cache.groups:
+    for group, positions in cache.groups[:_SHAPES]:
         rows.append(("shape", f"{group.layout.name}, {len(positions)} samples"))
+    if len(cache.groups) > _SHAPES:
+        rows.append(("shape", f"and {len(cache.groups) - _SHAPES} more"))
     for label, count in sorted(Counter(review.labels.tolist()).items()):
         rows.append(("class", f"{label or 'normal'}, {count} samples"))
     for name, values in zip(cache.score_names, cache.scores.T, strict=True):
@@ -231,13 +236,13 @@ def _entry(review: Review, position: int) -> Entry:
 
     cache, label = review.cache, int(review.labels[position])
     sample = cache[position]
-    prompt = sample.origin.params.get("prompt")
-    details = [str(prompt)] if prompt else []
+    params = sample.origin.params
+    details = [str(text) for text in (params.get("prompt"), params.get("params", {}).get("path")) if text]
     details += [f"{name} {value:.3g}" for name, value in zip(cache.score_names, cache.scores[position], strict=True)]
     decided = "" if review.accepted[position] else ", rejected"
     if label != sample.label:
         decided += f", relabelled from {sample.label}"
-    name = f"sample {cache.indices[position]}, class {label}{decided}"
+    name = f"sample {cache.indices[position]}, {f'class {label}' if label else 'normal'}{decided}"
     return Entry(sample=relabelled(sample, label), name=name, details=", ".join(details))
 
 

@@ -100,6 +100,7 @@ def decoded(segmentation: Any, size: tuple[int, int]) -> Any:
     return large[4::8, 4::8] > 0
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_coco_is_read_by_its_own_library(tmp_path: Path) -> None:
     coco = pytest.importorskip("pycocotools.coco")
     cache = filled(tmp_path / "cache")

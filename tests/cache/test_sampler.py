@@ -216,6 +216,14 @@ def test_a_host_of_the_generator_is_none_of_the_dataset(tmp_path: Path) -> None:
     assert draws(0, 0).origin.params["host"] == 3
 
 
+def test_a_remote_cache_is_drawn_from_a_local_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("INOUT_CACHE", str(tmp_path))
+    cache = filled("memory://sampler/tile", 6)  # type: ignore[arg-type]
+    draws = pickle.loads(pickle.dumps(CachedSampler("memory://sampler/tile").bind(6, LIKE, 0)))
+    assert sorted(draws(k, 0).image.tobytes() for k in range(6)) == sorted(made.image.tobytes() for made in cache)
+
+
 def test_drawn_arrays_may_be_changed(cache: SampleCache) -> None:
     draws = CachedSampler(cache).bind(4, LIKE, 0)
     before = draws(0, 0).image.copy()
