@@ -61,8 +61,10 @@ class Visible(LikenessGate):
         cls, features: Features, *, positives: Iterable[Sample], normals: Iterable[Sample], percentile: float = 2.0
     ) -> Self:
         """Set the bound so that at most `percentile` percent of some real defects are less visible."""
-        cells = np.concatenate([_some(features.cells(sample.image, None), _CELLS_PER_IMAGE) for sample in normals])
-        references = _some(cells, _CELLS)
+        cells = [_some(features.cells(sample.image, None), _CELLS_PER_IMAGE) for sample in normals]
+        if not cells:
+            raise ValueError("how visible a defect is shows in comparison with normal images; got none")
+        references = _some(np.concatenate(cells), _CELLS)
         scores = [cls(features, references).measure(sample)[0] for sample in positives]
         return cls(features, references, [(floor_of(scores, percentile), math.inf)])
 

@@ -139,6 +139,8 @@ def test_all_gates_from_a_dataset_in_one_call(tmp_path: Path, features: Features
 
 
 def test_few_real_defects_are_refused(features: Features, positives: list[Sample]) -> None:
+    with pytest.raises(ValueError, match="normal images; got none"):
+        Visible.calibrated(features, positives=positives, normals=[])
     with pytest.raises(ValueError, match="two at least, got 1"):
         Realistic.calibrated(features, positives=positives[:1])
     with pytest.raises(ValueError, match=r"the dataset has 0 with a defect in sight"):
