@@ -87,7 +87,10 @@ class Request:
 
 @runtime_checkable
 class Generator(Protocol):
-    """An expensive model of real defects. It never runs in a loader worker: its samples are cached first."""
+    """An expensive model of real defects. It never runs in a loader worker: its samples are cached first.
+
+    A class attribute `masks = False` says that it makes no masks, `dtype = "uint16"` that it makes 16-bit images.
+    """
 
     @property
     def fingerprint(self) -> str:

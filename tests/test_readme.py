@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from inout_aug.datasets import Surfaces
+from standin import Noise
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -23,15 +24,18 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
         picture = np.random.default_rng(i).integers(0, 256, (80, 80, 3), np.uint8)
         cv2.imwrite(str(tmp_path / "textures" / f"{i}.png"), picture)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INOUT_CACHE", str(tmp_path / "cache"))
     namespace = {
         "train_set": Surfaces(60, size=(64, 64), binary=True),
         "train_transform": v2.ToImage(),
         "DataLoader": DataLoader,
+        "my_generator": Noise(),
     }
     for block in blocks("python"):
         exec(compile(block, str(README), "exec"), namespace)
     for batch in namespace["loader"]:
         assert batch["image"].shape[1:] == (3, 64, 64)
+    assert namespace["train"].summary().synthetic == {"MemSegPaste": 20, "Noise": 20}
 
 
 def test_it_opens_with_the_two_commands():

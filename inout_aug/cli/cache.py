@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,18 +33,6 @@ class ExportFormat(StrEnum):
     PNG = "png"
 
 
-@contextmanager
-def cache_errors() -> Iterator[None]:
-    """Print what a cache refuses in one line, as any other mistake of a user."""
-    from inout_aug.cache import CacheError
-
-    with one_line_errors():
-        try:
-            yield
-        except CacheError as error:
-            raise ValueError(str(error)) from error
-
-
 @app.command()
 def info(
     where: Annotated[
@@ -54,7 +40,7 @@ def info(
     ] = None,
 ) -> None:
     """Say what caches hold: samples, classes, scores, how many the gates and reviewers rejected."""
-    with cache_errors():
+    with one_line_errors():
         from inout_aug.cache import caches_in, user_cache_dir
         from inout_aug.cache.review import Review
 
@@ -69,7 +55,7 @@ def info(
 @app.command()
 def verify(where: Where) -> None:
     """Check every byte; leave with exit code 1 if a file is damaged or samples are missing."""
-    with cache_errors():
+    with one_line_errors():
         from inout_aug.cache import verify_cache
 
         findings = verify_cache(where)
@@ -83,7 +69,7 @@ def verify(where: Where) -> None:
 @app.command()
 def repair(where: Where) -> None:
     """Set damaged files aside, so that the next fill makes them again; nothing is deleted."""
-    with cache_errors():
+    with one_line_errors():
         from inout_aug.cache import set_aside, verify_cache
 
         findings = verify_cache(where)
@@ -104,7 +90,7 @@ def prune(
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove caches. Review decisions, what was set aside and files of your own stay."""
-    with cache_errors():
+    with one_line_errors():
         from inout_aug.cache.prune import cache_files, prune_cache
 
         # all of them are looked at before the first is removed
@@ -128,7 +114,7 @@ def export(
     min_pixels: Annotated[int, Option(min=1, help="Smaller parts get no annotation, in COCO and YOLO.")] = 1,
 ) -> None:
     """Write the accepted samples as files for other tools."""
-    with cache_errors():
+    with one_line_errors():
         from inout_aug.cache.export import export_cache
 
         count = export_cache(where, out, format.value, classes=_names(classes), min_pixels=min_pixels)
@@ -146,7 +132,7 @@ def import_(
     channels: Annotated[int | None, Option(help="1 makes all images grey, 3 colour.")] = None,
 ) -> None:
     """Fill a cache from a folder: MVTec AD's layout, images/ and masks/, or images and masks side by side."""
-    with cache_errors():
+    with one_line_errors():
         from inout_aug.cache.importer import import_folder
 
         cache = import_folder(
@@ -172,7 +158,7 @@ def sheet(
     closeup: Annotated[bool, Option("--closeup", help="Add the largest defect, magnified twice.")] = False,
 ) -> None:
     """Draw samples with their masks, prompts, scores and what reviewers decided."""
-    with cache_errors():
+    with one_line_errors():
         from inout_aug.cache.review import Review
         from inout_aug.cli._output import check_picture, write_picture
         from inout_aug.sheet import contact_sheet

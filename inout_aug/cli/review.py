@@ -7,7 +7,8 @@ from typing import Annotated
 
 from typer import Argument, Option, Typer, echo
 
-from inout_aug.cli.cache import Where, cache_errors
+from inout_aug.cli._errors import one_line_errors
+from inout_aug.cli.cache import Where
 
 app = Typer(help="Decisions about the samples of a cache.", no_args_is_help=True)
 
@@ -19,7 +20,7 @@ Why = Annotated[str, Option(help="For what reason.")]
 @app.command(name="list")
 def list_(where: Where) -> None:
     """Say what was decided, the oldest decision first."""
-    with cache_errors():
+    with one_line_errors():
         from inout_aug.cache.review import Review
 
         review = Review(where)
@@ -35,7 +36,7 @@ def list_(where: Where) -> None:
 @app.command()
 def accept(where: Where, samples: Indices, who: Who = None, why: Why = "") -> None:
     """Draw samples again that were rejected."""
-    with cache_errors():
+    with one_line_errors():
         from inout_aug.cache.review import Review
 
         Review(where).accept(samples, who=_name(who), why=why)
@@ -44,7 +45,7 @@ def accept(where: Where, samples: Indices, who: Who = None, why: Why = "") -> No
 @app.command()
 def reject(where: Where, samples: Indices, who: Who = None, why: Why = "") -> None:
     """Do not draw samples."""
-    with cache_errors():
+    with one_line_errors():
         from inout_aug.cache.review import Review
 
         Review(where).reject(samples, who=_name(who), why=why)
@@ -59,7 +60,7 @@ def relabel(
     why: Why = "",
 ) -> None:
     """Say of which class samples are; their masks change with them."""
-    with cache_errors():
+    with one_line_errors():
         from inout_aug.cache.review import Review
 
         Review(where).relabel(samples, label, who=_name(who), why=why)

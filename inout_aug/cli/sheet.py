@@ -9,8 +9,7 @@ from typer import Option, echo
 
 from inout_aug.cli._data import Format, open_data
 from inout_aug.cli._errors import one_line_errors
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+from inout_aug.cli._output import check_picture, write_picture
 
 
 def sheet(
@@ -29,12 +28,9 @@ def sheet(
 ) -> None:
     """Draw real defects, then synthetic ones: host, image, outline of the mask, and what was drawn."""
     with one_line_errors():
-        if out.suffix.lower() not in _SUFFIXES:
-            raise ValueError(f"--out is a picture, one of {', '.join(_SUFFIXES)}; got {out}")
+        check_picture(out)
         if textures is not None and generator != "memseg":
             raise ValueError("--textures is for --generator memseg")
-        import cv2
-
         from inout_aug.plugin import Paster, create, name_of
         from inout_aug.sheet import paste_sheet
 
@@ -48,6 +44,5 @@ def sheet(
         picture = paste_sheet(
             dataset, paster, n=n, real=real, seed=seed, columns=columns, tile=tile, closeup=closeup, title=title
         )
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(cv2.imencode(out.suffix, picture[..., ::-1])[1].tobytes())
+        write_picture(out, picture)
     echo(f"{out}: {title}, {n} samples")
