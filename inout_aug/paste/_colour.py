@@ -56,7 +56,8 @@ def recolour(colours: Image, *, matrix: Matrix | None, gain: float, shift: float
     """
     values = colours.astype(np.float32)
     if matrix is not None:
-        affine = np.column_stack([matrix * gain, np.full(3, shift)])
+        affine = np.empty((3, 4))
+        affine[:, :3], affine[:, 3] = matrix * gain, shift
         values = np.asarray(cv2.transform(values[None], affine), np.float32)[0]
     elif gain != 1 or shift != 0:
         values *= np.float32(gain)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import cv2
@@ -38,9 +39,9 @@ def turn(size: tuple[int, int], mirror: Sequence[bool], rotation: float) -> Affi
     """
     cosine, sine = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
     flip_y, flip_x = -1.0 if mirror[0] else 1.0, -1.0 if mirror[1] else 1.0
-    linear = np.array([[flip_y * cosine, flip_y * sine], [-flip_x * sine, flip_x * cosine]])
-    centre = (np.array(size) - 1) / 2
-    return np.column_stack([linear, centre - linear @ centre])
+    yy, yx, xy, xx = flip_y * cosine, flip_y * sine, -flip_x * sine, flip_x * cosine
+    y, x = (size[0] - 1) / 2, (size[1] - 1) / 2
+    return np.array([[yy, yx, y - yy * y - yx * x], [xy, xx, x - xy * y - xx * x]])
 
 
 def crop(size: tuple[int, int], picture: tuple[int, int], fit: Fit, at: Sequence[float]) -> Affine:
@@ -87,13 +88,17 @@ def follow_shuffled(
         shuffle: For each cell, row by row, the cell whose content it gets.
     """
     rows, columns = grid
-    cell = np.arange(rows * columns)
-    taken = np.array(shuffle)
-    moved = np.stack([taken // columns - cell // columns, taken % columns - cell % columns])
-    pixels = moved * (np.array(size) / np.array(grid))[:, None]
-    offset = (to_picture[:, :2] @ pixels + to_picture[:, 2:]).astype(np.float32)
-    of_pixel = (y * rows // size[0]) * columns + x * columns // size[1]
-    return _map(to_picture, y, x, np.take(offset, of_pixel, axis=1))
+    corners = _corners(size, rows, columns)
+    moved = np.take(corners, shuffle, axis=1) - corners
+    offset = (to_picture[:, :2] @ moved + to_picture[:, 2:]).astype(np.float32)
+    cell = (y * rows // size[0]) * columns + x * columns // size[1]
+    return _map(to_picture, y, x, np.take(offset, cell, axis=1))
+
+
+@lru_cache(maxsize=64)
+def _corners(size: tuple[int, int], rows: int, columns: int) -> Affine:
+    """Return y and x of the upper left corners of a grid's cells, (2, rows * columns)."""
+    return np.indices((rows, columns)).reshape(2, -1) * [[size[0] / rows], [size[1] / columns]]
 
 
 def _map(to_picture: Affine, y: Indices, x: Indices, offset: Floats) -> tuple[Floats, Floats]:
