@@ -1,0 +1,191 @@
+"""`inout-aug demo`: does it help on these images? The same training with and without synthetic defects, in minutes."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Context, Option, echo
+
+from inout_aug.cli._data import Format, open_data
+from inout_aug.cli._errors import one_line_errors
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from inout_aug.cli._pictures import Pictures
+    from inout_aug.plugin import Paster
+
+_FEW = 5
+_MATERIAL = "metal"
+_TRAIN, _TEST = 600, 400
+
+
+def demo(
+    context: Context,
+    data: Annotated[Path | None, Option(help="Folder of your images; without it, procedural surfaces.")] = None,
+    format: Annotated[Format | None, Option(help="How that folder is laid out.")] = None,  # noqa: A002
+    category: Annotated[str | None, Option(help="Folder below DATA, for mvtec.")] = None,
+    material: Annotated[str | None, Option(help="Of the procedural surfaces: metal (default), cast or fabric.")] = None,
+    shots: Annotated[str | None, Option(help="Real defects to train with: 0, 5 (default), ... or all.")] = None,
+    generator: Annotated[
+        list[str] | None,
+        Option(help="memseg (default), cutpaste, nsa, stroke, or one of an installed package; may be repeated."),
+    ] = None,
+    textures: Annotated[Path | None, Option(help="Folder of texture pictures, for memseg.")] = None,
+    seeds: Annotated[int, Option(min=1, help="Trainings of each kind.")] = 3,
+    steps: Annotated[int, Option(min=2, help="Batches of a training.")] = 400,
+    pixels: Annotated[int, Option(min=1024, help="Most pixels of an image; a larger one is shrunk.")] = 128 * 128,
+    out: Annotated[Path, Option(help="Folder for the report.")] = Path("inout-demo"),
+    seed: Annotated[int, Option(min=0, help="First of the seeds.")] = 0,
+) -> None:
+    """Train a small network without synthetic defects, with real ones oversampled, and with synthetic ones.
+
+    Prints how well each finds the defects of untouched test images, and writes a report with a chart and contact
+    sheets.
+    """
+    began = time.perf_counter()
+    with one_line_errors():
+        _require("matplotlib", "torchmetrics")
+        from rich.console import Console
+
+        from inout_aug.cli._experiment import Protocol, make_arms, run, wrap
+        from inout_aug.cli._pictures import Pictures, common_size, extent
+        from inout_aug.cli._report import Findings, check_folder, reading, rich_table, write_report
+        from inout_aug.sheet import paste_sheet
+
+        pasters = _create(generator or ["memseg"], textures)
+        name, train_part, test_part = _open(data, format, category, material, seed)
+        check_folder(out, list(pasters))
+        with _progress() as progress:
+            size = common_size(train_part, pixels)
+            train = Pictures(train_part, size, _bar(progress, "reading training images", len(train_part)))
+            test = Pictures(test_part, size, _bar(progress, "reading test images", len(test_part)))
+            wanted = _shots(shots, train, test)
+            protocol = Protocol(shots=wanted, seeds=range(seed, seed + seeds), steps=steps, size=extent(train, test))
+            sheets = {
+                k: paste_sheet(train, paster, n=12, seed=seed, title=f"{k} on {name}") for k, paster in pasters.items()
+            }
+            arms = make_arms(pasters)
+            bars = {arm.name: _bar(progress, arm.name, arm.learns(wanted) * seeds * steps) for arm in arms}
+            outcomes = run(arms, train, test, protocol, lambda arm: bars[arm.name]())
+        summaries = {}
+        for k, paster in pasters.items():
+            echo(f"Training set with {k}, seed {seed}:")
+            summaries[k] = wrap(train, paster, wanted, seed).summary()
+            echo()
+        findings = Findings(
+            data=name,
+            command=_command(context),
+            train=train,
+            test=test,
+            protocol=protocol,
+            outcomes=outcomes,
+            summaries=summaries,
+            sheets=sheets,
+            seconds=time.perf_counter() - began,
+        )
+        page = write_report(out, findings)
+        Console().print(rich_table(findings))
+    for sentence in reading(findings):
+        echo(f"- {sentence}")
+    echo(f"Report: {page}")
+
+
+def _require(*packages: str) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise ImportError(f"the demo needs {' and '.join(missing)}: pip install 'inout-aug[demo]'")
+
+
+def _create(names: Sequence[str], textures: Path | None) -> dict[str, Paster]:
+    """Return pasters by name.
+
+    Raises:
+        KeyError: Nothing of a name is installed.
+        ValueError: A name stands there twice, or is that of no paster, or there are textures but no memseg.
+    """
+    from inout_aug.plugin import Paster, create
+
+    if textures is not None and "memseg" not in names:
+        raise ValueError("--textures is for --generator memseg")
+    if len(set(names)) < len(names):
+        raise ValueError(f"give each --generator once; got {', '.join(names)}")
+    pasters: dict[str, Paster] = {}
+    for name in names:
+        options = {"textures": textures} if name == "memseg" and textures is not None else {}
+        member = create(name, **options)
+        if not isinstance(member, Paster):
+            raise ValueError(
+                f"{name} does not paint on hosts; the demo is for memseg, cutpaste, nsa, stroke and the like"
+            )
+        pasters[name] = member
+    return pasters
+
+
+def _open(
+    data: Path | None, layout: Format | None, category: str | None, material: str | None, seed: int
+) -> tuple[str, Any, Any]:
+    """Return the name of the data, its training part and its test part."""
+    if data is not None or layout not in (None, Format.SURFACES) or category is not None:
+        if material is not None:
+            raise ValueError("--material is for procedural surfaces, without --data")
+        train, test = (open_data(data, layout, part, category=category, seed=seed) for part in ("train", "test"))
+        name = data.resolve().name if data else ""
+        return f"{name}/{category}" if category else name, train, test
+    from inout_aug.datasets import Surfaces
+
+    material = material or _MATERIAL
+    # one product, as on a line: to tell three apart from their defects takes far longer to learn
+    train = Surfaces(_TRAIN, materials=(material,), seed=seed)
+    return f"procedural {material} surfaces", train, Surfaces(_TEST, start=_TRAIN, materials=(material,), seed=seed)
+
+
+def _shots(text: str | None, train: Pictures, test: Pictures) -> int:
+    """Return how many real defects to train with.
+
+    Raises:
+        ValueError: `text` is no such number, or a part lacks what training or scoring needs.
+    """
+    for name, part in (("training", train), ("test", test)):
+        if part.positives == len(part):
+            raise ValueError(f"all {len(part)} {name} images are defective: the demo needs normal ones too")
+    if not test.positives:
+        raise ValueError(f"none of the {len(test)} test images is defective: there is nothing to find")
+    if text is None:
+        return min(_FEW, train.positives)
+    if text == "all":
+        return train.positives
+    if not text.isdecimal() or int(text) > train.positives:
+        raise ValueError(
+            f"--shots is a number from 0 to {train.positives}, the real defects there are, or all; got {text}"
+        )
+    return int(text)
+
+
+def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    return Progress(
+        *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+    )
+
+
+def _bar(progress: Progress, name: str, total: int) -> Callable[[], None]:
+    """Add a bar, and return what moves it on by one."""
+    task = progress.add_task(name, total=total)
+    return lambda: progress.advance(task)
+
+
+def _command(context: Context) -> str:
+    """Return the command with all its options, so that a later default changes nothing."""
+    words = ["inout-aug", "demo"]
+    for name, value in context.params.items():
+        for each in value if isinstance(value, list) else [value]:
+            words += [] if each is None else [f"--{name}", str(each)]
+    return shlex.join(words)
