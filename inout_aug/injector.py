@@ -116,10 +116,9 @@ class Injector:
     def item(self, slot: Slot, host_at: Callable[[int], Host]) -> Any:
         """Return a synthetic item, transformed."""
         try:
-            sample, like = self.sample(slot, host_at)
             if self.transform is None:
-                return self.layout.pack(sample, like)
-            return self._transformed(self.transform, sample, like)
+                return self.layout.pack(*self.sample(slot, host_at))
+            return self._transformed(self.transform, slot, host_at)
         except Exception as error:
             error.add_note(
                 f"while {self.names[slot.member]} made the synthetic sample of (seed, epoch, index) = {slot.key}"
@@ -143,17 +142,16 @@ class Injector:
             )
         return host
 
-    def _transformed(self, transform: ItemTransform, sample: Sample, like: Any) -> Any:
+    def _transformed(self, transform: ItemTransform, slot: Slot, host_at: Callable[[int], Host]) -> Any:
         """Return a synthetic item, transformed, with its defect still in the picture."""
         for _ in range(_MAX_TRANSFORMS):
-            # a copy: a transform may work in place, and a random crop that cuts the defect off is drawn again
-            mask = None if sample.mask is None else sample.mask.copy()
-            fresh = replace(sample, image=sample.image.copy(), mask=mask)
-            item, moved = transform(self.layout.pack(fresh, like), mask)
-            if moved is None or _holds_defect(moved, self._defect_values(sample)):
+            # made anew each time, since a transform may work in place; a crop that cuts the defect off is drawn again
+            sample, like = self.sample(slot, host_at)
+            item, moved = transform(self.layout.pack(sample, like), sample.mask)
+            if moved is None or _holds_defect(moved, self._top_value(sample)):
                 return item
         warnings.warn(
-            f"transform= cut the defect of {sample.origin.generator} out of the picture {_MAX_TRANSFORMS} times in a "
+            f"transform= cut the defect of {self.names[slot.member]} out of the picture {_MAX_TRANSFORMS} times in a "
             "row; such samples are labelled normal. Use larger crops",
             RuntimeWarning,
             stacklevel=2,
@@ -163,12 +161,11 @@ class Injector:
         normal = containers.encode_label(self.rule.normal, get_field(item, self.layout.label))
         return replace_fields(item, {self.layout.label: normal})
 
-    def _defect_values(self, sample: Sample) -> NDArray[np.uint8]:
-        """Return the values that stand for the defect in the masks a transform moves."""
-        one_value = isinstance(self.layout, Fields) and self.layout.mask is not None and self.layout.mask_value
-        if one_value and one_value != 1:
-            return np.array([one_value, 1], np.uint8)
-        return np.unique(sample.mask[sample.mask > 0]) if sample.mask is not None else np.array([1], np.uint8)
+    def _top_value(self, sample: Sample) -> int:
+        """Return the highest value that stands for a defect in the mask that a transform moves."""
+        if isinstance(self.layout, Fields) and self.layout.mask is not None and (self.layout.mask_value or 1) != 1:
+            return int(self.layout.mask_value or 1)
+        return 1 if sample.mask is None else int(sample.mask.max())
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +239,10 @@ def _defect_class(paster: Paster) -> int:
     return int(getattr(paster, "defect_class", 1))
 
 
-def _holds_defect(mask: object, values: NDArray[np.uint8]) -> bool:
+def _holds_defect(mask: object, top: int) -> bool:
+    """Return whether a moved mask has a defect; values above `top` are what a transform filled borders with."""
     try:
-        return bool(np.isin(containers.mask_array(mask), values).any())
+        array = containers.mask_array(mask)
     except ValueError:  # one-hot, or otherwise no longer a mask of one value per pixel
         return True
+    return bool(array.any()) and bool(((array > 0) & (array <= top)).any())

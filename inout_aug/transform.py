@@ -123,7 +123,8 @@ class ItemTransform:
         if isinstance(image, np.ndarray):  # which v2 would leave as it is while the mask moves
             image = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
         if not isinstance(mask, Tensor):
-            mask = torch.from_numpy(np.array(mask_array(mask)))
+            array = mask_array(mask)
+            mask = torch.from_numpy(array if array.flags.writeable else array.copy())
         wrapped = mask if isinstance(mask, tv_tensors.Mask) else tv_tensors.Mask(mask)
         image, moved = self.transform(image, wrapped)
         if not isinstance(mask, tv_tensors.Mask):
