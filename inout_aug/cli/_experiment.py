@@ -15,6 +15,7 @@ from threading import Event
 from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, Sampler, Subset
 
 from inout_aug.augment import InOutAugment
@@ -27,8 +28,8 @@ from inout_aug.plugin import Paster
 # yields what `Collate` makes of items
 Loader: TypeAlias = DataLoader[Any]
 
-_RATIO = 0.5
 BATCH = 32
+_RATIO = 0.5
 _MOST_AT_ONCE = 4  # beyond, threads wait for the interpreter more than they compute
 
 
@@ -168,7 +169,7 @@ def run(
     runs = [(arm, seed) for arm in arms if arm.learns(protocol.shots) for seed in protocol.seeds]
     with _one_thread_each(), ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_AT_ONCE)) as pool:
         futures = {
-            (arm.name, seed): pool.submit(_score, arm, seed, training, test, protocol, partial(checked, arm))
+            (arm.name, seed): pool.submit(_train_and_score, arm, seed, training, test, protocol, partial(checked, arm))
             for arm, seed in runs
         }
         try:
@@ -185,21 +186,24 @@ def run(
     ]
 
 
-def _score(
-    arm: Arm, seed: int, training: Pictures, test: Pictures, protocol: Protocol, tick: Callable[[], object]
-) -> Score:
-    """Train a network and score it."""
+def measure(logits: Tensor, labels: Tensor) -> Score:
+    """Return how well logits order images by their labels, both (N,)."""
     from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
 
+    # the metrics take a sigmoid, which makes ties of large logits
+    ordered = logits.double() / logits.abs().max().clamp(min=1)
+    return Score(float(BinaryAveragePrecision()(ordered, labels.long())), float(BinaryAUROC()(ordered, labels.long())))
+
+
+def _train_and_score(
+    arm: Arm, seed: int, training: Pictures, test: Pictures, protocol: Protocol, tick: Callable[[], object]
+) -> Score:
     collate = Collate(training, protocol.size)
     dataset = wrap(training, arm.paster, protocol.shots, seed)
     sampler = draws(arm, dataset, protocol.steps * BATCH, seed)
     loader: Loader = DataLoader(dataset, BATCH, sampler=sampler, collate_fn=collate)
     network = train(loader, channels=len(collate.mean), steps=protocol.steps, seed=seed, tick=tick)
-    logits, labels = predict(network, DataLoader(test, BATCH, collate_fn=collate))
-    # in double precision the metrics' sigmoid makes no ties
-    scored = logits.double(), labels.long()
-    return Score(float(BinaryAveragePrecision()(*scored)), float(BinaryAUROC()(*scored)))
+    return measure(*predict(network, DataLoader(test, BATCH, collate_fn=collate)))
 
 
 @contextmanager

@@ -154,41 +154,35 @@ def rich_table(findings: Findings) -> Table:
 
 
 def reading(findings: Findings) -> list[str]:
-    """Return what the figures say, and what they do not, a sentence each."""
+    """Return what the figures say, and what they do not, a sentence or two each."""
     plain, control, *others = findings.outcomes
-    seeds = len(findings.protocol.seeds)
     said = []
-    if not control.trained:
+    if control.trained:
+        rival = "oversampling the real defects"
+        said.append(f"Oversampling alone: {_compared(control, plain, 'training on the images as they come')}")
+    else:
+        rival = "chance"
         said.append(
-            "This is zero-shot: without a real defect, only the synthetic ones can be trained on. The other arms stand "
-            f"at chance, {findings.chance:.2f}, the share of defective images in the test part."
+            "This is zero-shot: without a real defect there are only synthetic ones to train on. The other arms stand "
+            f"at chance, {findings.chance:.3f}, the share of defective images in the test part."
         )
-    elif _verdict(control, plain) == "higher":
-        said.append(
-            "Oversampling the real defects alone already helps; it costs nothing, so it is what to compare with."
-        )
-    for other in others:
-        mean = spread(other.average_precision)[0]
-        rival = spread(control.average_precision)[0]
-        against = "oversampling the real defects" if control.trained else "chance"
-        difference = f"{other.arm.name.capitalize()}: {mean:.3f} against {rival:.3f} of {against} ({mean - rival:+.3f})"
-        if seeds == 1:
-            said.append(f"{difference}. One seed says nothing about noise: run at least three.")
-        elif (verdict := _verdict(other, control)) == "noise":
-            said.append(f"{difference}: within noise, the intervals of {seeds} seeds overlap.")
-        else:
-            said.append(f"{difference}: {verdict} by more than the noise of {seeds} seeds.")
-    said.append(
-        "A compact network trained from scratch on small images shows a direction, not what your network will reach: "
-        "that has its own weights, size and training time."
-    )
-    return said
+    said += [f"{other.arm.name.capitalize()}: {_compared(other, control, rival)}" for other in others]
+    return [
+        *said,
+        f"Seeds show the noise of training, not that of having {findings.test.positives} defective test images. And a "
+        "small network trained from scratch on small images shows a direction, not what yours will reach.",
+    ]
 
 
-def _verdict(one: Outcome, other: Outcome) -> str:
-    if not apart(one.average_precision, other.average_precision):
-        return "noise"
-    return "higher" if spread(one.average_precision)[0] > spread(other.average_precision)[0] else "lower"
+def _compared(one: Outcome, other: Outcome, rival: str) -> str:
+    mean, mean2 = spread(one.average_precision)[0], spread(other.average_precision)[0]
+    difference = f"AP {mean:.3f} against {mean2:.3f} of {rival} ({mean - mean2:+.3f})"
+    seeds = len(one.scores)
+    if seeds == 1:
+        return f"{difference}. One seed does not tell a difference from noise: run three."
+    if apart(one.average_precision, other.average_precision):
+        return f"{difference}; the intervals of {seeds} seeds do not overlap."
+    return f"{difference}: within noise, the intervals of {seeds} seeds overlap."
 
 
 def _rows(findings: Findings) -> list[list[str]]:
@@ -199,7 +193,7 @@ def _rows(findings: Findings) -> list[list[str]]:
             each = ", ".join(f"{value:.3f}" for value in outcome.average_precision)
             rows.append([outcome.arm.name, _pm(outcome.average_precision), _pm(outcome.auroc), each])
         else:
-            rows.append([outcome.arm.name, f"{findings.chance:.3f}", "0.500", "chance: nothing to train on"])
+            rows.append([outcome.arm.name, f"{findings.chance:.3f}", "0.500", "chance"])
     return rows
 
 

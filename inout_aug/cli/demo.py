@@ -71,7 +71,7 @@ def demo(
                 k: paste_sheet(train, paster, n=12, seed=seed, title=f"{k} on {name}") for k, paster in pasters.items()
             }
             arms = make_arms(pasters)
-            bars = {arm.name: _bar(progress, arm.name, arm.learns(wanted) * seeds * steps) for arm in arms}
+            bars = {arm.name: _bar(progress, arm.name, seeds * steps) for arm in arms if arm.learns(wanted)}
             outcomes = run(arms, train, test, protocol, lambda arm: bars[arm.name]())
         summaries = {}
         for k, paster in pasters.items():
@@ -183,7 +183,7 @@ def _bar(progress: Progress, name: str, total: int) -> Callable[[], None]:
 
 
 def _command(context: Context) -> str:
-    """Return the command with all its options, so that a later default changes nothing."""
+    """Return the command with the values of its options, given or default."""
     words = ["inout-aug", "demo"]
     for name, value in context.params.items():
         for each in value if isinstance(value, list) else [value]:
