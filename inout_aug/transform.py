@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -12,6 +12,10 @@ from torch import Tensor
 from inout_aug.containers import mask_array
 from inout_aug.layout import AmbiguousLayout, Fields, Layout, get_field, replace_fields
 from inout_aug.sample import Mask
+
+# torchvision transforms that leave every pixel in its place: these modules, and these classes
+_STILL_MODULES = tuple(f"torchvision.transforms.v2._{name}" for name in ("color", "type_conversion"))
+_STILL = ("ToDtype", "Normalize", "GaussianBlur")
 
 Transform: TypeAlias = Callable[..., Any]
 TransformOn: TypeAlias = Literal["auto", "image", "item"]
@@ -42,6 +46,7 @@ class ItemTransform:
         self.transform = transform
         self.layout = layout
         self.on = on
+        self._moves = _may_move_pixels(transform)
         self._call = self._choose(on)
 
     def __call__(self, item: Any, defect: Mask | None = None) -> tuple[Any, Any]:
@@ -117,7 +122,7 @@ class ItemTransform:
 
         fields = self._fields
         image = get_field(item, fields.image)
-        mask = defect if fields.mask is None else get_field(item, fields.mask)
+        mask = get_field(item, fields.mask) if fields.mask is not None else defect if self._moves else None
         if mask is None:
             return replace_fields(item, {fields.image: self.transform(image)}), None
         if isinstance(image, np.ndarray):  # which v2 would leave as it is while the mask moves
@@ -139,3 +144,12 @@ class ItemTransform:
         if not isinstance(self.layout, Fields):
             raise TypeError("only a Fields layout says where the image is")
         return self.layout
+
+
+def _may_move_pixels(transform: Any) -> bool:
+    """Return whether a torchvision v2 transform may do more than recolour and convert; true of what is not known."""
+    parts = getattr(transform, "transforms", None)
+    if isinstance(parts, Sequence):
+        return any(_may_move_pixels(part) for part in parts)
+    kind = type(transform)
+    return not (kind.__module__.startswith(_STILL_MODULES) or kind.__name__ in _STILL)

@@ -130,3 +130,12 @@ def test_without_masks_the_defect_is_followed_all_the_same(transform):
     assert len(item) == 2
     assert np.array_equal(np.asarray(moved), MASK[:, ::-1])
     assert ItemTransform(negate, infer_layout((IMAGE, 1)))((IMAGE, 1), MASK)[1] is None
+
+
+def test_a_transform_that_moves_no_pixel_need_not_be_followed():
+    still = v2.Compose([v2.ToImage(), v2.RandomApply([v2.ColorJitter(0.2)]), v2.Normalize([0.5] * 3, [0.5] * 3)])
+    layout = infer_layout((TENSOR, 1))
+    assert (
+        ItemTransform(v2.Compose([v2.ToDtype(torch.float32, scale=True), still]), layout)((TENSOR, 1), MASK)[1] is None
+    )
+    assert ItemTransform(v2.Compose([still, v2.RandomCrop(16)]), layout)((TENSOR / 255, 1), MASK)[1].shape == (16, 16)
