@@ -46,7 +46,8 @@ def test_the_page_names_what_was_run_and_shows_its_pictures(tmp_path):
     ("precisions", "expected"),
     [
         (((0.1, 0.2), (0.1, 0.2), (0.7, 0.8)), "(+0.600); the intervals of 2 seeds do not overlap"),
-        (((0.1, 0.2), (0.7, 0.8), (0.1, 0.2)), "(-0.600); the intervals of 2 seeds do not overlap"),
+        (((0.1, 0.2), (0.7, 0.8), (0.1, 0.2)), "of 'oversampled real' (-0.600); the intervals of 2 seeds do not"),
+        (((0.8, 0.9), (0.3, 0.4), (0.5, 0.6)), "of 'no synthetic data' (-0.300); the intervals of 2 seeds do not"),
         (((0.1, 0.2), (0.1, 0.5), (0.2, 0.6)), "(+0.100): within noise"),
         (((0.1,), (0.1,), (0.9,)), "(+0.800). One seed does not tell"),
     ],
