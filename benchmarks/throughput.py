@@ -1,7 +1,8 @@
 """How fast the pasting is, beside public peers: noise fields, whole pastes, import, and a wrapped loader.
 
-Ours and theirs run in one process, on one thread, in turns, so that the machine's moods meet all alike; medians are
-compared. A peer that is not installed is reported as absent.
+Ours and theirs run in one process, on one thread, in turns, so that the machine's moods meet all alike; medians of the
+thread's own processor time are compared, or of the wall clock where workers take part. A peer that is not installed is
+reported as absent.
 
     python benchmarks/throughput.py --only paste --repeats 400
 """
@@ -48,7 +49,7 @@ from inout_aug.seeding import stream
 RESULTS = Path(__file__).parent / "results"
 FIELD_SIZE = (512, 512)
 PASTE_SIZES = ((256, 256), (512, 512), (640, 232), (1408, 512))
-LOADER_FILES = (("jpg", (512, 512)), ("png", (512, 512)), ("png", (640, 232)))
+LOADER_FILES = (("jpg", (512, 512)), ("png", (640, 232)), ("png", (1024, 1024)))
 LOADER_SAMPLES = 64
 # Calls in one turn: enough for a contender to fill the processor's caches, whoever was before it.
 BLOCK = 40
@@ -71,9 +72,12 @@ PACKAGES = (
 
 Row = dict[str, Any]
 Call = Callable[[int], object]
+Clock = Callable[[], float]
 
 
-def take_turns(contenders: Mapping[str, Call], repeats: int, *, block: int = BLOCK, warm_up: int) -> dict[str, float]:
+def take_turns(
+    contenders: Mapping[str, Call], repeats: int, *, block: int = BLOCK, warm_up: int, clock: Clock = time.thread_time
+) -> dict[str, float]:
     """Return the median seconds of each contender.
 
     Args:
@@ -81,6 +85,7 @@ def take_turns(contenders: Mapping[str, Call], repeats: int, *, block: int = BLO
         repeats: Timed calls of each.
         block: Calls before the next one's turn.
         warm_up: Calls of each before, with other numbers.
+        clock: What to read the time from.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for call in contenders.values():
@@ -89,9 +94,9 @@ def take_turns(contenders: Mapping[str, Call], repeats: int, *, block: int = BLO
     for first in range(0, repeats, block):
         for name, call in contenders.items():
             for number in range(first, min(first + block, repeats)):
-                start = time.perf_counter()
+                start = clock()
                 call(number)
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -203,8 +208,9 @@ def measure_loaders(arguments: argparse.Namespace) -> Iterator[Row]:
                     "unwrapped": Files(paths, transform),
                     "wrapped, ratio 0.5": augment(Files(paths), transform=transform),
                 }
+                clock = time.perf_counter if workers else time.thread_time
                 epochs = {kind: epoch(dataset, workers, arguments.seed) for kind, dataset in datasets.items()}
-                medians = take_turns(epochs, arguments.loader_repeats, block=1, warm_up=2)
+                medians = take_turns(epochs, arguments.loader_repeats, block=1, warm_up=2, clock=clock)
                 # the wrapped set is half as long again
                 per_sample = {kind: median / len(datasets[kind]) for kind, median in medians.items()}
                 case = f"{suffix} {size[0]}×{size[1]}, {name}, {workers} workers"

@@ -18,6 +18,11 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 TO_GREY: Matrix = np.tile(_LUMA, (3, 1))
 
 
+def full_scale(image: Image) -> int:
+    """Return the largest value of an image's dtype; np.iinfo is slow."""
+    return int((1 << 8 * image.itemsize) - 1)
+
+
 def colour_matrix(saturation: float, hue: float) -> NDArray[np.float64]:
     """Return the (3, 3) matrix that changes the saturation, then turns the hue about the grey axis.
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from inout_aug.paste._colour import full_scale
 from inout_aug.paste._options import as_defect_class, as_range
 from inout_aug.paste._perturb import Perturb, check_perturb, draw_perturbation
 from inout_aug.paste.foreground import Foreground, find_foreground
@@ -265,7 +266,7 @@ class MemSegPaste:
 
     def _visible(self, image: Image, host: Image, change: Floats, fade: Floats) -> Image:
         """Add the change to the host, with its mean at least as far from zero as `min_contrast` says."""
-        white = np.iinfo(host.dtype).max
+        white = full_scale(host)
         wanted = self.min_contrast * _noise(image) if self.min_contrast else 0.0
         shift = float(change.mean())
         new = change + host
@@ -310,7 +311,7 @@ def _noise(image: Image) -> float:
     for lines in (values, values.T):
         apart = np.abs(np.subtract(lines[::step, _LAG::step], lines[::step, :-_LAG:step], dtype=np.float32)).ravel()
         deviations.append(float(np.partition(apart, apart.size // 2)[apart.size // 2]))
-    least, most = (share * np.iinfo(image.dtype).max for share in _NOISE_LIMITS)
+    least, most = (share * full_scale(image) for share in _NOISE_LIMITS)
     return min(max(min(deviations) * 1.4826 / math.sqrt(2), least), most)
 
 

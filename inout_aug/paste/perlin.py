@@ -18,7 +18,6 @@ _LINEAR_SAMPLES = (8, 16)
 _CUBIC_SAMPLES = 8
 # OpenCV's cubic enlargement is slow near the edges, over a band as wide as the factor.
 _GREATEST_STEP = 4
-_SQRT2 = np.float32(math.sqrt(2))
 
 
 class Field(Protocol):
@@ -122,8 +121,7 @@ def perlin_field(gradient_y: Floats, gradient_x: Floats, height: int, width: int
     ramps = _spread(gradient_x, along_x.offset, along_x.pixels)
     fades = _spread(gradient_y, along_x.fade, along_x.pixels)
     beside = np.stack([ramps[:-1], ramps[1:], fades[:-1], fades[1:]], axis=1)
-    weights = np.concatenate([along_y.fade, along_y.offset], axis=2) * _SQRT2
-    field: Floats = (weights @ beside).reshape(-1, width)
+    field: Floats = (along_y.both @ beside).reshape(-1, width)
     return field if along_y.pixels is None else field[along_y.pixels]
 
 
@@ -135,6 +133,7 @@ class _Axis(NamedTuple):
 
     fade: Floats  # (cells or 1, slots, 2)
     offset: Floats  # (cells or 1, slots, 2): fade times the distance to the line, in cells
+    both: Floats  # (cells or 1, slots, 4): √2 times fade, then offset
     pixels: NDArray[np.intp] | None  # which slots are pixels; None if all are
 
 
@@ -150,9 +149,11 @@ def _axis(size: int, cells: int) -> _Axis:
     fade[cell, slot] = np.stack([1 - smooth, smooth], axis=1)
     offset = np.zeros_like(fade)
     offset[cell, slot] = np.stack([(1 - smooth) * t, smooth * (t - 1)], axis=1)
-    if cells * slots == size:
-        return _Axis(fade[:1], offset[:1], None)
-    return _Axis(fade, offset, cell * slots + slot)
+    uniform = cells * slots == size
+    if uniform:
+        fade, offset = fade[:1], offset[:1]
+    both = np.concatenate([fade, offset], axis=2) * np.float32(math.sqrt(2))
+    return _Axis(fade, offset, both, None if uniform else cell * slots + slot)
 
 
 def _spread(gradient: Floats, weight: Floats, pixels: NDArray[np.intp] | None) -> Floats:

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from inout_aug.paste._colour import TO_GREY, Floats, colour_matrix, is_grey, recolour
+from inout_aug.paste._colour import TO_GREY, Floats, colour_matrix, full_scale, is_grey, recolour
 from inout_aug.paste._perturb import Perturb, perturbed
 from inout_aug.paste._sampling import Affine, Indices, compose, crop, follow, follow_shuffled, sample, turn
 from inout_aug.paste.textures import Fit, Textures
@@ -49,7 +49,7 @@ def tint(colours: Image, params: Params, host: Image, values: Image) -> Floats:
     Returns:
         float32, (N, C), in the range of the host's dtype.
     """
-    white = np.iinfo(host.dtype).max
+    white = full_scale(host)
     matrix = None
     if host.shape[2] == 3:
         step = max(1, min(host.shape[:2]) // _PROBES)
@@ -57,7 +57,7 @@ def tint(colours: Image, params: Params, host: Image, values: Image) -> Floats:
             matrix = TO_GREY
         elif "hue" in params:
             matrix = colour_matrix(params["saturation"], params["hue"])
-    gain = params.get("gain", 1.0) * white / np.iinfo(colours.dtype).max
+    gain = params.get("gain", 1.0) * white / full_scale(colours)
     return recolour(colours, matrix=matrix, gain=gain, shift=params.get("shift", 0.0) * white, white=white)
 
 
