@@ -1,1 +1,1 @@
-"""In-distribution defect generators: models that learned real defects. They know `Sample` and `Generator`, nothing else."""
+"""In-distribution generators: models that learned real defects. They know `Sample` and `Generator`, nothing else."""
