@@ -30,6 +30,9 @@ class Textures:
         source: A folder, searched at any depth, or a list of arrays: uint8 or uint16, (H, W) or (H, W, C), RGB.
         cache_bytes: Most memory for decoded textures, in each process.
 
+    Attributes:
+        names: Of the pictures, relative to the folder, in the order of their indices.
+
     Raises:
         FileNotFoundError: There is no such folder, or no picture in it.
         TypeError: An array is neither uint8 nor uint16.
