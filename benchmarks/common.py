@@ -67,7 +67,7 @@ def versions(names: Iterable[str]) -> dict[str, str]:
 def commit() -> str:
     """The commit that is checked out."""
     done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=RESULTS.parent
+        ["git", "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True, cwd=RESULTS.parent
     )
     return done.stdout.strip()
 

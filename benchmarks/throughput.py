@@ -16,10 +16,8 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # no network while importing
 
 import argparse
-import importlib.metadata
+import importlib
 import itertools
-import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,13 +26,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from common import RESULTS, machine, versions, write_report
 from PIL import Image as Pillow
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -46,7 +44,6 @@ from inout_aug.paste.perlin import Field
 from inout_aug.sample import Image
 from inout_aug.seeding import stream
 
-RESULTS = Path(__file__).parent / "results"
 FIELD_SIZE = (512, 512)
 PASTE_SIZES = ((256, 256), (512, 512), (640, 232), (1408, 512))
 LOADER_FILES = (("jpg", (512, 512)), ("png", (640, 232)), ("png", (1024, 1024)))
@@ -259,26 +256,6 @@ def peer(module: str) -> Any:
         return None
 
 
-def machine() -> dict[str, Any]:
-    cpu = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        cpu = models[0].split(":")[1].strip() if models else cpu
-    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()}
-
-
-def version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"
-
-
-def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True, cwd=RESULTS.parent).stdout.strip()
-
-
 SECTIONS = {"field": measure_fields, "paste": measure_pastes, "import": measure_imports, "loader": measure_loaders}
 
 
@@ -298,23 +275,20 @@ def main() -> None:
     cv2.setNumThreads(1)
     torch.manual_seed(arguments.seed)  # the peers draw from global streams
     np.random.seed(arguments.seed)
-    measured = []
+    before, measured = machine(), []
     for section in arguments.only:
         for row in SECTIONS[section](arguments):
             measured.append(row)
             print(f"{row['section']:7} {row['case']:36} {row['what']:26} {row['ms']:9.3f} ms  × {row['ratio']:.2f}")
     options = {name: value for name, value in vars(arguments).items() if name not in ("output", "textures")}
-    report = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit(),
-        "machine": machine(),
-        "threads": 1,
-        "versions": {package: version(package) for package in PACKAGES},
-        "options": options | {"textures": "procedural" if arguments.textures is None else "a given folder"},
-        "rows": measured,
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(
+        arguments.output,
+        measured,
+        machine=before,
+        threads=1,
+        versions=versions(PACKAGES),
+        options=options | {"textures": "procedural" if arguments.textures is None else "a given folder"},
+    )
 
 
 if __name__ == "__main__":

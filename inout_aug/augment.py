@@ -180,31 +180,33 @@ class InOutAugment:
             layout = declared_layout(dataset)
         found = layout or infer_layout(first, mask_value=mask_value, denormalize=denormalize, defaults=defaults)
         apply = None if transform is None else ItemTransform(transform, found, transform_on)
+        names = class_names(dataset, found)
+        normal = find_normal(names, self.normal_label)
         if isinstance(dataset, IterableDataset):
             if labels is not None:
                 raise ValueError("labels= is for map-style datasets; items of an iterable one carry a label or a mask")
-            return self._wrap_iterable(dataset, with_mask_value(found, [first]), apply, first)
+            rule = infer_rule(np.empty(0, np.int64), normal, self.positive_label, names)
+            return self._wrap_iterable(dataset, with_mask_value(found, [first]), apply, first, rule)
         _refuse_normalize(dataset, denormalize)
         real_labels = read_labels(dataset, found, labels)
-        normal = find_normal(class_names(dataset, found), self.normal_label)
         witnesses = [dataset[int(i)] for i in _spread(np.flatnonzero(real_labels != normal), _WITNESSES)]
         if layout is None and witnesses:
             _same_layout(found, infer_layout(witnesses[0]), first, witnesses[0])
-        return self._wrap_map(dataset, with_mask_value(found, witnesses or [first]), apply, real_labels, normal)
+        rule = infer_rule(real_labels, normal, self.positive_label, names)
+        return self._wrap_map(dataset, with_mask_value(found, witnesses or [first]), apply, real_labels, rule)
 
     def _wrap_map(
-        self, dataset: Any, layout: Layout, transform: ItemTransform | None, labels: NDArray[np.int64], normal: int
+        self, dataset: Any, layout: Layout, transform: ItemTransform | None, labels: NDArray[np.int64], rule: LabelRule
     ) -> InOutDataset:
-        total = self._total(labels, normal)
-        normals = [dataset[int(i)] for i in _spread(np.flatnonzero(labels == normal), _WITNESSES)] if total else []
+        total = self._total(labels, rule.normal)
+        normals = [dataset[int(i)] for i in _spread(np.flatnonzero(labels == rule.normal), _WITNESSES)] if total else []
         if total and not normals:
             raise ValueError(
-                f"no normal sample to paint on: no label is {normal}; there are {np.unique(labels)[:10].tolist()}. "
-                "Pass normal_label="
+                f"no normal sample to paint on: no label is {rule.normal}; there are "
+                f"{np.unique(labels)[:10].tolist()}. Pass normal_label="
             )
         for item in normals:
             layout.unpack(item)  # told now, not in the middle of an epoch
-        rule = infer_rule(labels, normal, self.positive_label, class_names(dataset, layout))
         return InOutDataset(
             dataset,
             injector=self._injector(total, normals[0] if normals else None, layout, rule, transform),
@@ -215,12 +217,10 @@ class InOutAugment:
         )
 
     def _wrap_iterable(
-        self, dataset: Any, layout: Layout, transform: ItemTransform | None, first: Any
+        self, dataset: Any, layout: Layout, transform: ItemTransform | None, first: Any, rule: LabelRule
     ) -> InOutIterableDataset:
         if self.ratio is None:
             raise ValueError("an iterable dataset needs ratio=: n_aug= and balance= need to know its length and labels")
-        names = class_names(dataset, layout)
-        rule = infer_rule(np.empty(0, np.int64), find_normal(names, self.normal_label), self.positive_label, names)
         return InOutIterableDataset(
             dataset,
             injector=self._injector(PERIOD, first, layout, rule, transform),

@@ -163,8 +163,9 @@ class Injector:
 
     def _top_value(self, sample: Sample) -> int:
         """Return the highest value that stands for a defect in the mask that a transform moves."""
-        if isinstance(self.layout, Fields) and self.layout.mask is not None and (self.layout.mask_value or 1) != 1:
-            return int(self.layout.mask_value or 1)
+        one_value = self.layout.mask_value if isinstance(self.layout, Fields) and self.layout.mask is not None else None
+        if one_value is not None and one_value != 1:
+            return one_value
         return 1 if sample.mask is None else int(sample.mask.max())
 
 
