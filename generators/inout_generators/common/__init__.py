@@ -1,0 +1,1 @@
+"""What the generators share: noise schedule, training loop, checkpoints, masks, insertion into hosts."""
