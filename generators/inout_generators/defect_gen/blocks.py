@@ -1,6 +1,6 @@
-"""The blocks of Defect-Gen's U-Nets: those of guided diffusion (Dhariwal and Nichol, arXiv 2105.05233), attribute names included.
+"""The blocks of Defect-Gen's U-Nets, which are those of guided diffusion (Dhariwal and Nichol, arXiv 2105.05233).
 
-The names are the keys of the published checkpoints, so that one strict load reads them.
+Attributes are named as the keys of published checkpoints are, so that one strict load reads them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Map features (B, inputs, H, W) and an embedding (B, E) to features (B, outputs, H, W)."""
-        h = self.in_layers(x)
+        h: Tensor = self.in_layers(x)
         condition = self.emb_layers(embedding)[..., None, None]
         if self.scale_shift:
             scale, shift = condition.chunk(2, dim=1)
@@ -58,7 +58,8 @@ class ResBlock(nn.Module):
                 h = layer(h)
         else:
             h = self.out_layers(h + condition)
-        return self.skip_connection(x) + h
+        skip: Tensor = self.skip_connection(x)
+        return skip + h
 
 
 class Attention(nn.Module):
@@ -82,7 +83,8 @@ class Attention(nn.Module):
         # each head's query, key and value lie together
         heads = self.qkv(self.norm(x).flatten(2)).unflatten(1, (self.heads, 3, -1)).transpose(-1, -2)
         h = F.scaled_dot_product_attention(*heads.unbind(2)).transpose(-1, -2).flatten(1, 2)
-        return x + self.proj_out(h).unflatten(2, x.shape[2:])
+        change: Tensor = self.proj_out(h).view_as(x)
+        return x + change
 
 
 class Downsample(nn.Module):
@@ -109,7 +111,7 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))  # type: ignore[no-any-return]
 
 
-class Stage(nn.Sequential):
+class Stage(nn.ModuleList):
     """Layers in a row, of which the residual blocks also get the timestep embedding."""
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:

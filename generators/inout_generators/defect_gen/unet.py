@@ -11,25 +11,26 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.embeddings import get_timestep_embedding
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from inout_generators.defect_gen.blocks import Attention, Downsample, Norm, PixelNorm, ResBlock, Stage, Upsample
 
 _WIDE: dict[str, Any] = {"attention_levels": (3, 4, 5), "middle": True, "scale_shift": True}
 _LOCAL: dict[str, Any] = {"attention_levels": (), "middle": False, "scale_shift": False}
+_TINY: dict[str, Any] = {"blocks": 1, "groups": 8}
 PRESETS: dict[str, dict[str, Any]] = {
     "large": {"width": 128, "multipliers": (1, 1, 2, 2, 4, 4), **_WIDE},
     "medium": {"width": 192, "multipliers": (1, 2, 4), **_LOCAL},
     "small": {"width": 192, "multipliers": (1, 2), **_LOCAL},
-    "tiny_large": {"width": 32, "multipliers": (1, 1, 2, 2), "blocks": 1, **_WIDE, "attention_levels": (2, 3)},
-    "tiny_local": {"width": 32, "multipliers": (1, 2), "blocks": 1, **_LOCAL},
+    "tiny_large": {"width": 16, "multipliers": (1, 2, 4, 4), **_TINY, **_WIDE, "attention_levels": (3,)},
+    "tiny_local": {"width": 32, "multipliers": (1, 2), **_TINY, **_LOCAL},
 }
 
 
-class DefectGenUNet(ModelMixin, ConfigMixin):
+class DefectGenUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree on the type of config_name
     """A U-Net that denoises an image and its one-hot mask together.
 
     Sides of any length: an odd one is rounded up on the way down, and the extra row or column is cut off on the way up.
@@ -59,7 +60,7 @@ class DefectGenUNet(ModelMixin, ConfigMixin):
         torch.Size([2, 5, 30, 45])
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         *,
@@ -76,7 +77,7 @@ class DefectGenUNet(ModelMixin, ConfigMixin):
         classes: int = 0,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         widths = [int(multiplier * width) for multiplier in multipliers]
         _check(widths, blocks, attention_levels, head_width, middle, norm, groups)
         embedding = 4 * width
@@ -90,20 +91,20 @@ class DefectGenUNet(ModelMixin, ConfigMixin):
 
         now = widths[0]
         skips = [now]
-        self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(channels, now, 3, padding=1))])
+        self.input_blocks = nn.ModuleList([Stage([nn.Conv2d(channels, now, 3, padding=1)])])
         for level, wide in enumerate(widths):
             if level:
-                self.input_blocks.append(Stage(Downsample(now)))
+                self.input_blocks.append(Stage([Downsample(now)]))
                 skips.append(now)
             for _ in range(blocks):
                 layers: list[nn.Module] = [residual(now, wide)]
                 if level in attention_levels:
                     layers.append(attention(wide))
-                self.input_blocks.append(Stage(*layers))
+                self.input_blocks.append(Stage(layers))
                 now = wide
                 skips.append(now)
 
-        self.middle_block = Stage(residual(now, now), attention(now), residual(now, now)) if middle else None
+        self.middle_block = Stage([residual(now, now), attention(now), residual(now, now)]) if middle else None
 
         self.output_blocks = nn.ModuleList()
         for level, wide in reversed(list(enumerate(widths))):
@@ -116,7 +117,7 @@ class DefectGenUNet(ModelMixin, ConfigMixin):
                     layers.append(attention(wide))
                 if level and block == blocks:
                     layers.append(Upsample(wide))
-                self.output_blocks.append(Stage(*layers))
+                self.output_blocks.append(Stage(layers))
                 now = wide
 
         last = nn.Conv2d(now, channels, 3, padding=1)
@@ -145,8 +146,8 @@ class DefectGenUNet(ModelMixin, ConfigMixin):
                 raise ValueError("this net was trained without defect classes; leave defect_class away")
             embedding = embedding + self.class_embed(defect_class)
 
-        h = x
-        skips = []
+        h: Tensor | None = x
+        skips: list[Tensor] = []
         for stage in self.input_blocks:
             h = stage(h, embedding)
             skips.append(h)
@@ -159,12 +160,13 @@ class DefectGenUNet(ModelMixin, ConfigMixin):
 
 
 def preset(name: str, *, channels: int, classes: int = 0) -> DefectGenUNet:
-    """Build a net with random weights: "large" with "medium" or "small" as published, or "tiny_large" with "tiny_local".
+    """Build an untrained net of a known size.
 
-    The published pair of configuration files is large and medium; the paper's text also has small.
+    "large" and "medium" are the published pair of configuration files; "small" is the paper's other local net.
+    "tiny_large" and "tiny_local" are a pair that a CPU trains on 64×64 pixels in half an hour.
 
     Args:
-        name: Key of `PRESETS`.
+        name: "large", "medium", "small", "tiny_large" or "tiny_local".
         channels: Of the image, plus one for the background and one per defect class.
         classes: Defect classes that can be asked for.
 
@@ -178,7 +180,8 @@ def preset(name: str, *, channels: int, classes: int = 0) -> DefectGenUNet:
     """
     if name not in PRESETS:
         raise ValueError(f"no net {name!r}; there are {', '.join(PRESETS)}")
-    return DefectGenUNet(channels=channels, classes=classes, **PRESETS[name])
+    net: DefectGenUNet = DefectGenUNet(channels=channels, classes=classes, **PRESETS[name])
+    return net
 
 
 def _check(
