@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
-from inout_aug.cache.outlines import Polygon, instances
+from inout_aug.outlines import Polygon, instances
 from inout_aug.cache.review import Review
 from inout_aug.cache.store import SampleCache
 from inout_aug.sample import Image, Sample
@@ -215,9 +215,6 @@ class _Coco(_Writer):
         height, width = sample.size
         self.images.append({"id": len(self.images) + 1, "file_name": f"{stem}.png", "width": width, "height": height})
         for found in instances(np.asarray(sample.mask), min_pixels=self.min_pixels):
-            shape: Any = [found.outline().ravel().tolist()]
-            if found.holes():
-                shape = {"size": [height, width], "counts": found.run_lengths((height, width))}
             self.annotations.append(
                 {
                     "id": len(self.annotations) + 1,
@@ -225,7 +222,7 @@ class _Coco(_Writer):
                     "category_id": found.defect_class,
                     "bbox": found.box,
                     "area": found.area,
-                    "segmentation": shape,
+                    "segmentation": found.segmentation(sample.size),
                     "iscrowd": 0,
                 }
             )

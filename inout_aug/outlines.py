@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -61,15 +62,29 @@ class Instance:
             joined = _joined(joined, hole)
         return joined
 
+    def whole(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return its pixels in the whole image, bool, of this height and width."""
+        whole = np.zeros(size, bool)
+        whole[self.top : self.top + self.pixels.shape[0], self.left : self.left + self.pixels.shape[1]] = self.pixels
+        return whole
+
+    def segmentation(self, size: tuple[int, int]) -> Any:
+        """Return COCO's `segmentation`: a polygon, or run lengths where there are holes.
+
+        Args:
+            size: Height and width of the whole image.
+        """
+        if self.holes():
+            return {"size": list(size), "counts": self.run_lengths(size)}
+        return [self.outline().ravel().tolist()]
+
     def run_lengths(self, size: tuple[int, int]) -> list[int]:
         """Return COCO's uncompressed run lengths: background first, column by column.
 
         Args:
             size: Height and width of the whole image.
         """
-        whole = np.zeros(size, bool)
-        whole[self.top : self.top + self.pixels.shape[0], self.left : self.left + self.pixels.shape[1]] = self.pixels
-        flat = whole.ravel(order="F")
+        flat = self.whole(size).ravel(order="F")
         changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
         runs: list[int] = np.diff([0, *changes, flat.size]).tolist()
         return [0, *runs] if flat[0] else runs

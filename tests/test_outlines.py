@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from matplotlib.path import Path as Polygons
 from scipy import ndimage
 
-from inout_aug.cache.outlines import instances
+from inout_aug.outlines import instances
 
 MASKS = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 2))
 
