@@ -113,9 +113,9 @@ def encode_image(image: Image, like: object, denormalize: Denormalize | None, wh
         return PILImage.fromarray(flat.astype(np.int32) if like.mode == "I" else flat)
     if isinstance(like, Tensor):
         if like.is_floating_point():
-            return _wrap_like(_encode_float_tensor(image, like, denormalize, where), like)
+            return wrap_like(_encode_float_tensor(image, like, denormalize, where), like)
         array = image[..., 0] if like.ndim == 2 else _planar(image)
-        return _wrap_like(torch.from_numpy(array).to(like.device), like)
+        return wrap_like(torch.from_numpy(array).to(like.device), like)
     if not isinstance(like, np.ndarray):
         raise TypeError(f"an image is a PIL image, numpy array or torch tensor; got {type(like).__name__}")
     flat = image[..., 0] if like.ndim == 2 else image
@@ -170,7 +170,7 @@ def encode_mask(mask: Mask, like: object, mask_value: int) -> object:
             encoded.putpalette(like.getpalette() or [])
         return encoded
     values = values.reshape(like.shape)  # type: ignore[attr-defined]
-    return _wrap_like(torch.from_numpy(values).to(like.device), like) if isinstance(like, Tensor) else values
+    return wrap_like(torch.from_numpy(values).to(like.device), like) if isinstance(like, Tensor) else values
 
 
 def has_foreground(value: object, ignore_value: int | None = None) -> bool:
@@ -332,7 +332,8 @@ def mask_array(value: object) -> NDArray[Any]:
     return array
 
 
-def _wrap_like(value: Tensor, like: Tensor) -> Tensor:
+def wrap_like(value: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor as the tv_tensor that `like` is, if it is one."""
     if type(like) is Tensor:
         return value
     from torchvision import tv_tensors

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
-from inout_aug.outlines import Polygon, instances
 from inout_aug.cache.review import Review
 from inout_aug.cache.store import SampleCache
+from inout_aug.outlines import Polygon, instances
 from inout_aug.sample import Image, Sample
 
 Format: TypeAlias = Literal["mvtec", "coco", "yolo", "yolo-seg", "png"]
