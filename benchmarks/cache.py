@@ -3,6 +3,9 @@
 All take turns in one process, so that the machine's moods meet all alike; medians are compared. A peer that is not
 installed is left out. Needs about 4 GB in the temporary folder, which must lie on the disk that is to be measured.
 
+Loader workers hand over batches through /dev/shm, whose page faults can cost more than reading a cache does; the report
+says whether it has huge pages (as root: mount -o remount,huge=always /dev/shm).
+
     python benchmarks/cache.py --only draw loader
 """
 
@@ -199,6 +202,19 @@ class Drawn(Dataset[Any]):
         return sample.image, sample.mask
 
 
+class InMemory(Dataset[Any]):
+    """Image and mask that are there already: what the loader itself costs."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.samples[index].image, self.samples[index].mask
+
+
 class Pairs(ImageFolder):
     """An ImageFolder of PNGs, with the masks that lie in a folder beside it."""
 
@@ -213,6 +229,7 @@ def measure_loaders(arguments: argparse.Namespace, root: Path) -> Iterator[Row]:
         "ours": Drawn(written.cache),
         "ImageFolder of PNGs and masks": Pairs(root / "images", np.array),
         "ImageFolder of PNGs, image alone": ImageFolder(root / "images", np.array),
+        "arrays in memory, the loader alone": InMemory(written.samples),
     }
     for workers in (0, 2):
         settings: dict[str, Any] = {"batch_size": 32, "shuffle": True, "drop_last": True, "num_workers": workers}

@@ -44,10 +44,16 @@ def machine() -> dict[str, Any]:
         models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         cpu = models[0].split(":")[1].strip() if models else cpu
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    mounts = Path("/proc/mounts").read_text() if Path("/proc/mounts").exists() else ""
+    shared = [line.split()[3].split(",") for line in mounts.splitlines() if line.split()[1] == "/dev/shm"]
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
         "load_before": load,
+        # what loader workers send their batches through
+        "huge_pages_in_dev_shm": any(
+            option in ("huge=always", "huge=within_size") for each in shared for option in each
+        ),
         "system": platform.system(),
         "python": platform.python_version(),
     }
