@@ -83,16 +83,16 @@ def read_tensors(path: PathLike) -> dict[str, Tensor]:
         FileNotFoundError: There is no such file.
         CheckpointError: It is cut short, altered in its header, a pickle, or another kind of file.
     """
-    with Path(path).open("rb") as file:
-        start = file.read(4)
-    if start.startswith(_PICKLES):
-        raise CheckpointError(
-            f"{path} is a pickle, which can run any code when it is read; expected safetensors. A checkpoint of the "
-            "official Defect-Gen code is converted by `inout-aug convert`"
-        )
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
+        with Path(path).open("rb") as file:
+            start = file.read(4)
+        if start.startswith(_PICKLES):
+            raise CheckpointError(
+                f"{path} is a pickle, which can run any code when it is read; expected safetensors. Checkpoints of the "
+                "official Defect-Gen code are converted by `inout-aug convert`"
+            ) from error
         raise CheckpointError(
             f"{path} is no whole safetensors file: {error}. It was cut short in a download or a copy, or is of another "
             "kind; fetch it again"

@@ -199,8 +199,11 @@ def _check(
         raise ValueError(f"attention_levels {sorted(unknown)} do not exist; levels are 0 to {len(widths) - 1}")
     if norm not in ("group", "pixel"):
         raise ValueError(f"norm is 'group' or 'pixel'; got {norm!r}")
-    if norm == "group" and any(wide % groups for wide in widths):
-        raise ValueError(f"channels of all levels must be multiples of groups={groups}; got {list(widths)}")
-    attending = [widths[level] for level in attention_levels] + [widths[-1]] * middle
-    if any(wide % head_width for wide in attending):
-        raise ValueError(f"channels with attention must be multiples of head_width={head_width}; got {attending}")
+    if norm == "group":
+        _check_multiples(widths, "groups", groups)
+    _check_multiples([widths[level] for level in attention_levels] + [widths[-1]] * middle, "head_width", head_width)
+
+
+def _check_multiples(widths: Sequence[int], name: str, part: int) -> None:
+    if part < 1 or any(width < 1 or width % part for width in widths):
+        raise ValueError(f"channels of the levels must be multiples of {name}={part}; got {list(widths)}")
