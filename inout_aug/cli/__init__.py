@@ -2,7 +2,8 @@
 
 import typer
 
-from inout_aug.cli import cache, demo, review, sheet
+from inout_aug.cli import cache, demo, evaluate, review, sheet
+from inout_aug.cli._installed import add_installed
 
 app = typer.Typer(
     name="inout-aug",
@@ -12,5 +13,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(sheet.sheet)
+app.command()(evaluate.evaluate)
 app.add_typer(cache.app, name="cache")
 app.add_typer(review.app, name="review")
+add_installed(app)

@@ -1,0 +1,173 @@
+"""Everything that decides a training of Defect-Gen, as a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from inout_generators.common.schedule import CosineSchedule
+from inout_generators.common.training import Settings
+from inout_generators.defect_gen.data import SYMMETRIES, Symmetry
+from inout_generators.defect_gen.unet import PRESETS
+
+# in the order of their training
+NETS = ("large", "local")
+
+_PREFIX = "defect_gen_"
+
+_Part = TypeVar("_Part", bound="Recipe | NetRecipe | Settings")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetRecipe:
+    """One of the two nets.
+
+    Attributes:
+        preset: Its architecture; see `inout_generators.defect_gen.unet.preset`.
+        batch: Pictures per step and process.
+        training: How it is trained.
+
+    Raises:
+        ValueError: There is no such preset, or the batch is empty.
+    """
+
+    preset: str
+    batch: int
+    training: Settings
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"no net {self.preset!r}; there are {', '.join(PRESETS)}")
+        if self.batch < 1:
+            raise ValueError(f"batch is at least 1; got {self.batch}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A pair of nets and how they are trained.
+
+    Attributes:
+        large: Sees the whole picture; samples from t = T - 1 down to `switch_t`.
+        local: Sees a neighbourhood; samples from there to 0. The paper's u is T - `switch_t`.
+        switch_t: Where sampling changes nets, in [0, T].
+        timesteps: "all": both nets learn every t, as published. "own": each learns those that it samples at.
+        conditional: Whether a defect class can be asked for.
+        hidden: Share of training pictures whose class is hidden from the nets, so that none need be asked for.
+        mask_range: What the mask channels hold elsewhere and here.
+        symmetry: Of the product; see `Windows`.
+        shift: See `Windows`.
+        background: See `Windows`.
+
+    Raises:
+        ValueError: A value is out of its range, or the values do not go together.
+    """
+
+    large: NetRecipe
+    local: NetRecipe
+    switch_t: int = 950
+    timesteps: Literal["all", "own"] = "all"
+    conditional: bool = True
+    hidden: float = 0.1
+    mask_range: tuple[float, float] = (0.0, 1.0)
+    symmetry: Symmetry = "flips"
+    shift: float = 0.05
+    background: float = 0.15
+
+    def __post_init__(self) -> None:
+        steps = CosineSchedule().steps
+        if not isinstance(self.switch_t, int) or not 0 <= self.switch_t <= steps:
+            raise ValueError(
+                f"switch_t is in [0, {steps}]: the large net samples at t >= switch_t (the paper's u is {steps} - "
+                f"switch_t); got {self.switch_t}"
+            )
+        if self.timesteps not in ("all", "own"):
+            raise ValueError(f"timesteps is 'all' or 'own'; got {self.timesteps!r}")
+        if self.timesteps == "own" and self.switch_t in (0, steps):
+            raise ValueError(
+                f"switch_t={self.switch_t} leaves one net no timestep of its own to learn: give timesteps = 'all'"
+            )
+        if self.symmetry not in SYMMETRIES:
+            raise ValueError(f"symmetry is one of {', '.join(SYMMETRIES)}; got {self.symmetry!r}")
+        if not 0 <= self.hidden <= 1:
+            raise ValueError(f"hidden is in [0, 1]; got {self.hidden}")
+
+    def net(self, name: str) -> NetRecipe:
+        """Return the recipe of "large" or "local"."""
+        return self.large if name == "large" else self.local
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package.
+
+    Example:
+        >>> recipe_names()
+        ['paper', 'small', 'tiny']
+    """
+    found = (entry.name for entry in _shipped().iterdir())
+    return sorted(
+        name.removeprefix(_PREFIX).removesuffix(".toml")
+        for name in found
+        if name.startswith(_PREFIX) and name.endswith(".toml")
+    )
+
+
+def load_recipe(
+    name: str | Path, overrides: Mapping[str, Any] | None = None, training: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        name: Of one that comes with the package, or a TOML file of your own.
+        overrides: Values of the top level to replace.
+        training: Values to replace in the training of both nets.
+
+    Raises:
+        FileNotFoundError: There is no such recipe or file.
+        ValueError: It is not TOML, has a key that is none, lacks one, or has a value out of range.
+
+    Example:
+        >>> load_recipe("paper").large.training.learning_rate
+        0.0001
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        text = path.read_text(encoding="utf-8")
+    elif str(name) in recipe_names():
+        text = (_shipped() / f"{_PREFIX}{name}.toml").read_text(encoding="utf-8")
+    else:
+        raise FileNotFoundError(f"no recipe {str(name)!r}; there are {', '.join(recipe_names())}, or give a .toml file")
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{name} is not valid TOML: {error}") from None
+    common = {**values.pop("training", {})}
+    nets = {
+        net: _net(f"[{net}] of recipe {name}", {**common, **values.pop(net, {}), **(training or {})}) for net in NETS
+    }
+    values |= overrides or {}
+    if "mask_range" in values:
+        values["mask_range"] = tuple(values["mask_range"])
+    return _build(Recipe, f"recipe {name}", {**values, **nets})
+
+
+def _net(where: str, values: dict[str, Any]) -> NetRecipe:
+    own: dict[str, Any] = {key: values.pop(key) for key in ("preset", "batch") if key in values}
+    return _build(NetRecipe, where, {**own, "training": _build(Settings, where, values)})
+
+
+def _build(kind: type[_Part], where: str, values: Mapping[str, Any]) -> _Part:
+    known = [field.name for field in fields(kind)]
+    if unknown := sorted(values.keys() - set(known)):
+        raise ValueError(f"{where} has {', '.join(unknown)}, which is none of {', '.join(known)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _shipped() -> Any:
+    return files("inout_generators") / "recipes"
