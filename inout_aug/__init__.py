@@ -2,6 +2,7 @@
 
 from inout_aug.augment import InOutAugment
 from inout_aug.dataset import InOutDataset
+from inout_aug.detection import Detection
 from inout_aug.layout import AmbiguousLayout, Fields, Layout
 from inout_aug.mixer import InOutMixer
 from inout_aug.paste import NSA, CutPaste, MemSegPaste, StrokePaste
@@ -14,6 +15,7 @@ __all__ = [
     "NSA",
     "AmbiguousLayout",
     "CutPaste",
+    "Detection",
     "Fields",
     "Generator",
     "HostRefused",

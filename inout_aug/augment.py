@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, overload
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +15,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from inout_aug.containers import Denormalize
 from inout_aug.dataset import InOutDataset
+from inout_aug.detection import NO_BOX, Detection, find_detection
 from inout_aug.injector import Injector
 from inout_aug.labels import LabelRule, class_names, find_normal, infer_rule, read_labels
 from inout_aug.layout import (
@@ -31,6 +34,9 @@ from inout_aug.sample import Sample
 from inout_aug.seeding import check_seed
 from inout_aug.stream import PERIOD, InOutIterableDataset
 from inout_aug.transform import ItemTransform, Transform, TransformOn
+
+if TYPE_CHECKING:
+    from inout_aug.collate import BatchCollate
 
 # real samples of each kind that wrapping looks at
 _WITNESSES = 12
@@ -112,6 +118,34 @@ class InOutAugment:
         )
         return f"InOutAugment(generators={list(self.mixer.members)}, {amount}, seed={self.seed})"
 
+    @cached_property
+    def collate(self) -> BatchCollate:
+        """The same without wrapping: `DataLoader(dataset, collate_fn=augment.collate)` paints inside each batch.
+
+        It turns `ratio / (1 + ratio)` of the normals into positives, so that there are `ratio` synthetic samples for
+        each other one. It takes one `MemSegPaste`; see `BatchCollate` for when this is better, and for more options.
+
+        Raises:
+            ValueError: There are other generators, no `ratio`, or labels by name.
+        """
+        from inout_aug.collate import BatchCollate
+        from inout_aug.paste.batch import BatchPaste
+        from inout_aug.paste.memseg import MemSegPaste
+
+        members = self.mixer.members
+        if len(members) != 1 or not isinstance(members[0], MemSegPaste):
+            raise ValueError(f"collate paints with one MemSegPaste; got {list(members)}. Wrap the dataset for others")
+        if self.ratio is None:
+            raise ValueError("collate needs ratio=: n_aug= and balance= need to know the dataset's length and labels")
+        normal, positive = self.normal_label or 0, 1 if self.positive_label is None else self.positive_label
+        if isinstance(positive, Mapping):
+            positive = positive[members[0].defect_class]
+        if isinstance(normal, str) or isinstance(positive, str):
+            raise ValueError(f"collate sees no class names: give numbers instead of {normal!r} and {positive!r}")
+        share = self.ratio / (1 + self.ratio)
+        labels = {"normal_label": normal, "positive_label": positive}
+        return BatchCollate(BatchPaste.like(members[0], share=share, seed=self.seed, **labels))
+
     @overload
     def __call__(  # type: ignore[overload-overlap]  # an IterableDataset is a Dataset too; the first match holds
         self,
@@ -178,22 +212,33 @@ class InOutAugment:
         first = _first_item(dataset)
         if layout is None and all(value is None for value in options.values()):
             layout = declared_layout(dataset)
-        found = layout or infer_layout(first, mask_value=mask_value, denormalize=denormalize, defaults=defaults)
+        found = layout or _infer(first, mask_value, denormalize, defaults)
         apply = None if transform is None else ItemTransform(transform, found, transform_on)
         names = class_names(dataset, found)
-        normal = find_normal(names, self.normal_label)
+        normal = self._normal_of(found, names)
         if isinstance(dataset, IterableDataset):
             if labels is not None:
                 raise ValueError("labels= is for map-style datasets; items of an iterable one carry a label or a mask")
             rule = infer_rule(np.empty(0, np.int64), normal, self.positive_label, names)
+            if isinstance(found, Detection):
+                rule = replace(rule, any_label=True)
             return self._wrap_iterable(dataset, with_mask_value(found, [first]), apply, first, rule)
         _refuse_normalize(dataset, denormalize)
         real_labels = read_labels(dataset, found, labels)
         witnesses = [dataset[int(i)] for i in _spread(np.flatnonzero(real_labels != normal), _WITNESSES)]
         if layout is None and witnesses:
-            _same_layout(found, infer_layout(witnesses[0]), first, witnesses[0])
-        rule = infer_rule(real_labels, normal, self.positive_label, names)
+            _same_layout(found, _infer(witnesses[0], mask_value, denormalize, defaults), first, witnesses[0])
+        kinds = [kind for item in witnesses if isinstance(found, Detection) for kind in found.categories(item)]
+        rule = infer_rule(np.append(real_labels, kinds).astype(np.int64), normal, self.positive_label, names)
         return self._wrap_map(dataset, with_mask_value(found, witnesses or [first]), apply, real_labels, rule)
+
+    def _normal_of(self, layout: Layout, names: Mapping[str, int]) -> int:
+        """Return the label of normal samples."""
+        if not isinstance(layout, Detection):
+            return find_normal(names, self.normal_label)
+        if self.normal_label is not None:
+            raise ValueError("normal_label= is for labels of whole images: items with boxes are normal without a box")
+        return NO_BOX
 
     def _wrap_map(
         self, dataset: Any, layout: Layout, transform: ItemTransform | None, labels: NDArray[np.int64], rule: LabelRule
@@ -290,6 +335,17 @@ def _first_item(dataset: Any) -> Any:
     return items[0]
 
 
+def _infer(
+    item: Any, mask_value: int | None, denormalize: Denormalize | None, defaults: Mapping[Key, Any] | None
+) -> Layout:
+    detection = find_detection(item, denormalize=denormalize, defaults=defaults)
+    if detection is None:
+        return infer_layout(item, mask_value=mask_value, denormalize=denormalize, defaults=defaults)
+    if mask_value is not None:
+        raise ValueError("mask_value= is for masks of classes, but the items have boxes")
+    return detection
+
+
 def _ready(member: Member, count: int, like: Sample, seed: int) -> Paster | Draws:
     if isinstance(member, Paster):
         return member
@@ -318,10 +374,10 @@ def _refuse_normalize(dataset: Any, denormalize: Denormalize | None) -> None:
             )
 
 
-def _same_layout(normal: Layout, positive: Fields, first: Any, witness: Any) -> None:
+def _same_layout(normal: Layout, positive: Layout, first: Any, witness: Any) -> None:
     """Raise if defective items have another form than the first one, as where only they have a mask."""
     keys = [(layout.image, layout.mask, layout.label) for layout in (normal, positive) if isinstance(layout, Fields)]
-    if len(set(keys)) > 1:
+    if len(set(keys)) > 1 or type(normal) is not type(positive):
         raise AmbiguousLayout(
             f"items have different forms: {describe_item(first)} and {describe_item(witness)}. Return a mask of zeros "
             "for normal samples, or say which fields count with layout=Fields(image=..., mask=..., label=...)"

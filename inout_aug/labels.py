@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import ConcatDataset, Subset
 
 from inout_aug import containers
+from inout_aug.detection import Detection
 from inout_aug.layout import Fields, Layout, get_field
 
 NORMAL_NAMES = frozenset(
@@ -26,10 +27,12 @@ class LabelRule:
     Attributes:
         normal: Label of normal samples.
         positive: Label of every synthetic positive, or a label for each defect class.
+        any_label: Real samples may have other labels too.
     """
 
     normal: int
     positive: int | Mapping[int, int]
+    any_label: bool = False
 
     def label_of(self, defect_class: int) -> int:
         """Return the dataset's label of a defect class.
@@ -46,8 +49,8 @@ class LabelRule:
         return self.positive[defect_class]
 
     def knows(self, label: int) -> bool:
-        """Return whether normal or synthetic samples have this label."""
-        return label in (
+        """Return whether normal or synthetic samples have this label, or a real one may."""
+        return self.any_label or label in (
             self.normal,
             *(self.positive.values() if isinstance(self.positive, Mapping) else [self.positive]),
         )
@@ -119,7 +122,7 @@ def infer_rule(
         positive = _named(positive, names, "positive_label")
     if positive is None:
         others = np.unique(labels[labels != normal]).tolist()
-        if len(others) > 1 or (not others and normal != 0):
+        if len(others) > 1 or (not others and normal > 0):
             raise ValueError(
                 f"which label should a synthetic defect have? The dataset has normal_label={normal} and {others}. "
                 "Pass positive_label=<label>, or positive_label={defect class: label, ...}"
@@ -135,6 +138,8 @@ def infer_rule(
 
 def label_of(item: Any, layout: Layout) -> int:
     """Return an item's label without decoding its image, where the layout allows; foreground counts as 1."""
+    if isinstance(layout, Detection):
+        return layout.label(item)
     if not isinstance(layout, Fields):
         return layout.unpack(item).label
     if layout.label is not None:
@@ -157,7 +162,7 @@ def read_labels(dataset: Any, layout: Layout, labels: ArrayLike | None) -> NDArr
     """
     if labels is not None:
         return _as_labels(labels, len(dataset))
-    known = _known_labels(dataset, layout.label if isinstance(layout, Fields) else None)
+    known = None if isinstance(layout, Detection) else _known_labels(dataset, getattr(layout, "label", None))
     if known is not None and len(known) == len(dataset):
         return known
     from rich.console import Console

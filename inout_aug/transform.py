@@ -65,14 +65,15 @@ class ItemTransform:
     def _choose(self, on: TransformOn) -> Callable[[Any, Mask | None], tuple[Any, Any]]:
         if on == "item":
             return self._on_item
+        modules = {kind.__module__ for kind in type(self.transform).__mro__}
+        is_albumentations = any(module.split(".")[0] == "albumentations" for module in modules)
         if not isinstance(self.layout, Fields):
             if on == "image":
-                raise TypeError("with a layout of your own, a transform gets the whole item: transform_on='item'")
-            return self._on_item
+                raise TypeError("with boxes or a layout of your own, a transform gets whole items: transform_on='item'")
+            return self._on_keywords if is_albumentations else self._on_item
         if on == "image":
             return self._on_image
-        modules = {kind.__module__ for kind in type(self.transform).__mro__}
-        if any(module.split(".")[0] == "albumentations" for module in modules):
+        if is_albumentations:
             return self._albumentations
         if any(module.startswith("torchvision.transforms.v2") for module in modules):
             return self._torchvision_v2
@@ -92,6 +93,14 @@ class ItemTransform:
             return moved, get_field(moved, self.layout.mask)
         except AmbiguousLayout:  # it renames or drops fields, as it may
             return moved, None
+
+    def _on_keywords(self, item: Any, defect: Mask | None) -> tuple[Any, Any]:
+        if not isinstance(item, Mapping):
+            raise TypeError(
+                f"an albumentations transform takes a mapping as its keywords, image=, bboxes= and so on; items are "
+                f"{type(item).__name__}s. Return such dicts, or pass a function of the item with transform_on='item'"
+            )
+        return self.transform(**item), None
 
     def _on_image(self, item: Any, defect: Mask | None) -> tuple[Any, Any]:
         fields = self._fields
