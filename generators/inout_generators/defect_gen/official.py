@@ -115,8 +115,8 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise
     except Exception as error:  # a damaged archive or pickle can raise anything
         raise CheckpointError(
-            f"{path} cannot be read as tensors and plain values alone. Either it was cut short, or it holds objects, "
-            f"whose code would run: {str(error).splitlines()[0]}"
+            f"{path} cannot be read as tensors and plain values alone: either it was cut short, or it holds objects, "
+            "whose code would run. Fetch it again, or save its state dict by itself"
         ) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a dict with the key 'model'")
@@ -124,8 +124,8 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _state_dict(content: Mapping[str, Any], weights: str, source: PathLike) -> Mapping[str, Tensor]:
-    found = content.get(weights, content)
     # a bare state dict is the net itself
-    if (found is content and weights != "model") or not all(isinstance(value, Tensor) for value in found.values()):
+    found = content.get(weights, content if weights == "model" else None)
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise CheckpointError(f"{source} holds no state dict under {weights!r}; it has {', '.join(list(content)[:8])}")
-    return found  # type: ignore[no-any-return]
+    return found
