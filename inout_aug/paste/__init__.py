@@ -1,5 +1,6 @@
 """Pasters: defects painted on normal images, out-of-distribution, while training runs."""
 
+from inout_aug.paste.batch import BatchPaste
 from inout_aug.paste.cutpaste import CutPaste
 from inout_aug.paste.foreground import HostMasks, Otsu, Threshold
 from inout_aug.paste.memseg import MemSegPaste
@@ -11,6 +12,7 @@ from inout_aug.paste.textures import Textures
 
 __all__ = [
     "NSA",
+    "BatchPaste",
     "CutPaste",
     "HostMasks",
     "MemSegPaste",

@@ -153,13 +153,13 @@ class MemSegPaste:
         chosen = PRESETS["memseg"] | PRESETS[preset] | options
         self.textures = textures if textures is None or isinstance(textures, Textures) else Textures(textures)
         self.field = chosen["field"]
-        self.cells = _as_powers(chosen["cells"])
+        self.cells = as_powers(chosen["cells"])
         self.angle = as_range("angle", chosen["angle"], low=-360, high=360)
         self.threshold = _within("threshold", chosen["threshold"], -math.inf, math.inf)
         self.opacity = as_range("opacity", chosen["opacity"], low=0.01, high=1)
         self.p_texture = _within("p_texture", chosen["p_texture"], 0, 1)
         self.texture_fit = check_fit(chosen["texture_fit"])
-        self.grid = _as_grid(chosen["grid"])
+        self.grid = as_grid(chosen["grid"])
         self.perturb = check_perturb(chosen["perturb"])
         self.perturb_texture = chosen["perturb_texture"]
         self.foreground = chosen["foreground"]
@@ -321,14 +321,24 @@ def _fade(mask: NDArray[np.bool_], feather: float) -> Floats:
     return cast(Floats, np.minimum(depth / np.float32(feather + 1), 1))
 
 
-def _as_powers(cells: int | Sequence[int]) -> tuple[int, int]:
+def as_powers(cells: int | Sequence[int]) -> tuple[int, int]:
+    """Return a range of numbers of cells.
+
+    Raises:
+        ValueError: Not one or two powers of two in ascending order.
+    """
     low, high = (cells, cells) if isinstance(cells, int) else cells
     if not 1 <= low <= high or low & (low - 1) or high & (high - 1):
         raise ValueError(f"cells is a power of two, or (fewest, most), both powers of two; got {cells!r}")
     return low, high
 
 
-def _as_grid(grid: Sequence[int]) -> tuple[int, int]:
+def as_grid(grid: Sequence[int]) -> tuple[int, int]:
+    """Return rows and columns of a grid of cells.
+
+    Raises:
+        ValueError: Not two numbers, or there is nothing to shuffle.
+    """
     if len(grid) != 2 or min(grid) < 1 or grid[0] * grid[1] < 2:
         raise ValueError(f"grid is two numbers of cells, together at least 2; got {grid!r}")
     return int(grid[0]), int(grid[1])
