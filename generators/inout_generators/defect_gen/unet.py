@@ -60,6 +60,9 @@ class DefectGenUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disa
         torch.Size([2, 5, 30, 45])
     """
 
+    # diffusers' own warns, at every change of dtype, of layers kept in float32 where there are none
+    to = nn.Module.to  # type: ignore[assignment]
+
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
