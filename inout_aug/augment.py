@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, IterableDataset
 from inout_aug.containers import Denormalize
 from inout_aug.dataset import InOutDataset
 from inout_aug.detection import NO_BOX, Detection, find_detection
+from inout_aug.hosts import DatasetHosts, Hosts
 from inout_aug.injector import Injector
 from inout_aug.labels import LabelRule, class_names, find_normal, infer_rule, read_labels
 from inout_aug.layout import (
@@ -128,23 +129,9 @@ class InOutAugment:
         Raises:
             ValueError: There are other generators, no `ratio`, or labels by name.
         """
-        from inout_aug.collate import BatchCollate
-        from inout_aug.paste.batch import BatchPaste
-        from inout_aug.paste.memseg import MemSegPaste
+        from inout_aug.collate import collate_for
 
-        members = self.mixer.members
-        if len(members) != 1 or not isinstance(members[0], MemSegPaste):
-            raise ValueError(f"collate paints with one MemSegPaste; got {list(members)}. Wrap the dataset for others")
-        if self.ratio is None:
-            raise ValueError("collate needs ratio=: n_aug= and balance= need to know the dataset's length and labels")
-        normal, positive = self.normal_label or 0, 1 if self.positive_label is None else self.positive_label
-        if isinstance(positive, Mapping):
-            positive = positive[members[0].defect_class]
-        if isinstance(normal, str) or isinstance(positive, str):
-            raise ValueError(f"collate sees no class names: give numbers instead of {normal!r} and {positive!r}")
-        share = self.ratio / (1 + self.ratio)
-        labels = {"normal_label": normal, "positive_label": positive}
-        return BatchCollate(BatchPaste.like(members[0], share=share, seed=self.seed, **labels))
+        return collate_for(self)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # an IterableDataset is a Dataset too; the first match holds
@@ -244,7 +231,8 @@ class InOutAugment:
         self, dataset: Any, layout: Layout, transform: ItemTransform | None, labels: NDArray[np.int64], rule: LabelRule
     ) -> InOutDataset:
         total = self._total(labels, rule.normal)
-        normals = [dataset[int(i)] for i in _spread(np.flatnonzero(labels == rule.normal), _WITNESSES)] if total else []
+        hosts = np.flatnonzero(labels == rule.normal)
+        normals = [dataset[int(i)] for i in _spread(hosts, _WITNESSES)] if total else []
         if total and not normals:
             raise ValueError(
                 f"no normal sample to paint on: no label is {rule.normal}; there are "
@@ -254,7 +242,9 @@ class InOutAugment:
             layout.unpack(item)  # told now, not in the middle of an epoch
         return InOutDataset(
             dataset,
-            injector=self._injector(total, normals[0] if normals else None, layout, rule, transform),
+            injector=self._injector(
+                total, normals[0] if normals else None, layout, rule, transform, DatasetHosts(dataset, hosts, layout)
+            ),
             schedule=self.mixer.schedule(total),
             labels=labels,
             seed=self.seed,
@@ -276,14 +266,20 @@ class InOutAugment:
         )
 
     def _injector(
-        self, total: int, template: Any, layout: Layout, rule: LabelRule, transform: ItemTransform | None
+        self,
+        total: int,
+        template: Any,
+        layout: Layout,
+        rule: LabelRule,
+        transform: ItemTransform | None,
+        hosts: Hosts | None = None,
     ) -> Injector:
         like = layout.unpack(template) if total else None
         return Injector(
             names=self.mixer.names,
             fingerprints=tuple(fingerprint_of(member) for member in self.mixer.members),
             members=tuple(
-                _ready(member, count, like, self.seed)
+                _ready(member, count, like, self.seed, hosts)
                 for member, count in zip(self.mixer.members, self.mixer.counts(total), strict=True)
                 if like is not None
             ),
@@ -346,7 +342,7 @@ def _infer(
     return detection
 
 
-def _ready(member: Member, count: int, like: Sample, seed: int) -> Paster | Draws:
+def _ready(member: Member, count: int, like: Sample, seed: int, hosts: Hosts | None) -> Paster | Draws:
     if isinstance(member, Paster):
         return member
     if isinstance(member, SampleSource):
@@ -354,7 +350,7 @@ def _ready(member: Member, count: int, like: Sample, seed: int) -> Paster | Draw
     # expensive: made now, in the main process, unless an earlier run has made them
     from inout_aug.cache.sampler import cached
 
-    return cached(member, count, like, seed)
+    return cached(member, count, like, seed, hosts)
 
 
 def _spread(indices: NDArray[np.intp], count: int) -> NDArray[np.intp]:

@@ -22,7 +22,7 @@ from inout_aug.seeding import check_epoch, check_seed
 BatchForeground: TypeAlias = Callable[[Tensor], Tensor]
 
 # A field that hardly reaches the threshold is cut at this depth below its maximum, as a share of its range.
-_DEPTH = 0.2
+_DEPTH = 0.1
 
 
 class BatchPaste(nn.Module):

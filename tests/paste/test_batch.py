@@ -74,7 +74,7 @@ def test_masks_are_as_large_as_those_of_the_paper():
     # MemSeg's code gives a median of 4.6 % at 256², with 3 to 5 % empty ones
     masks = BatchPaste(share=1.0, exact=True)(*batch(192, (128, 128)))[2]
     area = masks.flatten(1).float().mean(1)
-    assert 0.02 < area.median() < 0.12
+    assert 0.035 < area.median() < 0.07
     assert area.max() < 0.6
 
 
