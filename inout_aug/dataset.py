@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 from inout_aug.injector import Host, Injector, Slot, Summary, as_int, forward
 from inout_aug.sample import Sample
 from inout_aug.sampler import PositivesSampler
-from inout_aug.seeding import EpochClock, EpochIndex, permuted
+from inout_aug.seeding import EpochClock, EpochIndex, check_state, permuted
 from inout_aug.transform import Transform
 
 
@@ -96,6 +97,30 @@ class InOutDataset(Dataset[Any]):
             self._clock.set(epoch)
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what later draws depend on, for torchdata's StatefulDataLoader, or to save between epochs.
+
+        Draws through `sampler()`, or after `set_epoch`, depend on nothing that is not told anew; the others on visits.
+        """
+        state = {"seed": self.seed, "synthetic": len(self._schedule), **self._clock.state_dict()}
+        return state | ({"dataset": self.dataset.state_dict()} if hasattr(self.dataset, "state_dict") else {})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Args:
+            state: From `state_dict`.
+
+        Raises:
+            ValueError: It was saved with another seed or number of synthetic samples.
+        """
+        check_state(state, seed=self.seed, synthetic=len(self._schedule))
+        if "dataset" in state:
+            self.dataset.load_state_dict(state["dataset"])
+        self._clock.load_state_dict(state)
+        if self._clock.told is None and state["epoch"] is not None:
+            self.set_epoch(state["epoch"])
 
     @property
     def transform(self) -> Any:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch.distributed
 from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
 
-from inout_aug.seeding import EpochIndex, check_epoch, check_seed, stream
+from inout_aug.seeding import EpochIndex, check_epoch, check_seed, check_state, stream
 
 
 class PositivesSampler(DistributedSampler[int]):
@@ -71,6 +72,8 @@ class PositivesSampler(DistributedSampler[int]):
         self._wanted = int(num_samples)
         self._epoch: int | None = None
         self._passes = 0
+        self._at: tuple[int, int] | None = None
+        self._resumed: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         """Return the number of draws of this rank in an epoch."""
@@ -78,7 +81,12 @@ class PositivesSampler(DistributedSampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """Yield this rank's indices; each carries how often its sample was drawn before, for a fresh synthetic draw."""
-        epoch = self._passes if self._epoch is None else self._epoch
+        # now, not at the first draw: loaders make iterators that they never use
+        self._at, self._resumed = self._resumed, None
+        return self._indices(self._at)
+
+    def _indices(self, resumed: tuple[int, int] | None) -> Iterator[int]:
+        epoch, start = resumed or (self._next_epoch(), 0)
         self._passes = epoch + 1
         num_replicas, rank = self._world()
         total = len(self) * num_replicas
@@ -92,7 +100,8 @@ class PositivesSampler(DistributedSampler[int]):
         indices = np.concatenate([part[0] for part in drawn])
         turns = np.concatenate([part[1] for part in drawn])
         order = stream(self.seed, epoch).permutation(total)[rank::num_replicas]
-        for i in order.tolist():
+        for number, i in enumerate(order[start:].tolist(), start + 1):
+            self._at = (epoch, number)
             yield EpochIndex(int(indices[i]), int(turns[i]))
 
     def _world(self) -> tuple[int, int]:
@@ -110,6 +119,35 @@ class PositivesSampler(DistributedSampler[int]):
             ValueError: `epoch` is not an integer >= 0.
         """
         self._epoch = check_epoch(epoch)
+        if self._resumed is not None and self._resumed[0] != epoch:  # that epoch was over when it was saved
+            self._resumed = None
+
+    def _next_epoch(self) -> int:
+        return self._passes if self._epoch is None else self._epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where this rank is in its epoch: for torchdata's StatefulDataLoader, or to save by hand.
+
+        A plain DataLoader with workers draws ahead; save `{"epoch": epoch, "drawn": batches_done * batch_size}` there.
+        """
+        epoch, drawn = self._resumed or self._at or (self._next_epoch(), 0)
+        return {"seed": self.seed, "num_replicas": self._world()[0], "epoch": epoch, "drawn": drawn}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration be the rest of a saved one.
+
+        Args:
+            state: From `state_dict`.
+
+        Raises:
+            ValueError: It was saved with another seed or number of ranks, or is out of range.
+        """
+        check_state(state, seed=self.seed, num_replicas=self._world()[0])
+        epoch, drawn = check_epoch(state["epoch"]), state["drawn"]
+        if not 0 <= drawn <= len(self):
+            raise ValueError(f"drawn must be in [0, {len(self)}], the draws of an epoch; got {drawn}")
+        self._passes = epoch + 1
+        self._resumed, self._at = (epoch, drawn), None
 
     def _draw(
         self, pool: NDArray[np.int64], count: int, epoch: int, number: int

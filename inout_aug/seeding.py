@@ -6,9 +6,13 @@ any worker, in any order, on any rank.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 _UNSET = -1
 _WORD = (1 << 64) - 1
@@ -122,10 +126,23 @@ class EpochClock:
     def __init__(self, length: int) -> None:
         self._epoch = _shared(torch.full((1,), _UNSET, dtype=torch.int64))
         self._visits = _shared(torch.zeros(length, dtype=torch.int32))
+        self._ticked = _shared(torch.zeros(1, dtype=torch.uint8))
+        self._seen: Tensor | None = None
+
+    def __getstate__(self) -> dict[str, Tensor]:
+        return {"_epoch": self._epoch, "_visits": self._visits, "_ticked": self._ticked}
 
     def __setstate__(self, state: dict[str, Tensor]) -> None:
         # a deep copy, or one through plain pickle, arrives in private memory
-        self._epoch, self._visits = _shared(state["_epoch"]), _shared(state["_visits"])
+        for name, tensor in state.items():
+            setattr(self, name, _shared(tensor))
+        self._seen = None
+
+    @property
+    def told(self) -> int | None:
+        """The epoch that `set` fixed; None if visits are counted."""
+        epoch = int(self._epoch[0])
+        return None if epoch == _UNSET else epoch
 
     def set(self, epoch: int) -> None:
         """Fix the epoch of every later draw, in all workers.
@@ -135,14 +152,55 @@ class EpochClock:
         """
         self._epoch[0] = check_epoch(epoch)
 
+    def peek(self, index: int) -> int:
+        """Return the epoch of the next draw of `index`."""
+        return int(self._visits[index]) if self.told is None else int(self._epoch[0])
+
     def tick(self, index: int) -> int:
         """Return the epoch of this draw of `index`, counting it as a visit unless the epoch is set."""
-        epoch = int(self._epoch[0])
-        if epoch != _UNSET:
-            return epoch
-        visits = int(self._visits[index])
-        self._visits[index] = visits + 1
-        return visits
+        epoch = self.peek(index)
+        if self.told is None:
+            self.count_from(index, epoch + 1)
+        return epoch
+
+    def count_from(self, index: int, visits: int) -> None:
+        """Say how often `index` was visited."""
+        self._visits[index] = visits
+        self._ticked[0] = 1
+        if self._seen is not None:
+            self._seen[index] = visits
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that later draws depend on. A worker leaves out what others draw, which may never be used."""
+        visits = self._visits
+        if get_worker_info() is not None:
+            self._seen = visits = visits.clone() if self._seen is None else self._seen
+        return {"epoch": self.told, "visits": visits.numpy().tobytes() if visits.any() else None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from the visits of a state; what several workers load adds up."""
+        saved = torch.zeros_like(self._visits)
+        if state["visits"]:
+            saved = torch.frombuffer(bytearray(state["visits"]), dtype=torch.int32)
+        if get_worker_info() is None or self._ticked[0]:
+            self._ticked[0] = 0
+            self._visits.copy_(saved)
+        else:  # another worker was first
+            torch.maximum(self._visits, saved, out=self._visits)
+        self._seen = None if get_worker_info() is None else saved
+
+
+def check_state(state: Mapping[str, Any], **expected: Any) -> None:
+    """Refuse a state that was saved under other settings, which would give other draws.
+
+    Raises:
+        ValueError: A value in `state` is not the expected one.
+    """
+    for name, value in expected.items():
+        if name in state and state[name] != value:
+            raise ValueError(
+                f"the state was saved with {name}={state[name]}, but here it is {value}: draws would differ"
+            )
 
 
 def _shared(tensor: Tensor) -> Tensor:

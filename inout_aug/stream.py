@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,52 @@ from inout_aug import containers
 from inout_aug.injector import Host, Injector, Slot, forward
 from inout_aug.labels import label_of
 from inout_aug.layout import Fields, Layout, get_field, replace_fields
-from inout_aug.seeding import EpochClock, permuted
+from inout_aug.seeding import EpochClock, check_state, permuted
 
 # synthetic samples come in this rhythm of generators, over and over, so that shares are exact in any such stretch
 PERIOD = 1000
 _HOST_BUFFER = 64
 _MAX_WORKERS = 4096
+
+
+@dataclass(slots=True, kw_only=True)
+class _Place:
+    """How far a stream was read.
+
+    Attributes:
+        count: Real samples read.
+        normals: How many of them were normal.
+        emitted: Synthetic samples given.
+        source: The wrapped dataset's own state there; None if it has none, or for its start.
+    """
+
+    count: int = 0
+    normals: int = 0
+    emitted: int = 0
+    source: Any = None
+
+    @property
+    def given(self) -> int:
+        return self.count + self.emitted
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One pass of one worker through its shard, and where reading can begin again to get at the same hosts.
+
+    Attributes:
+        epoch: None before the first sample.
+        skip: Samples that were given in an earlier run: not given again.
+        anchors: Two places behind `at`, or the start; from the first on, all hosts in the buffer are read.
+        at: Where it is.
+        done: Whether the shard is exhausted.
+    """
+
+    epoch: int | None = None
+    skip: int = 0
+    anchors: tuple[_Place, _Place] = field(default_factory=lambda: (_Place(), _Place()))
+    at: _Place = field(default_factory=_Place)
+    done: bool = False
 
 
 class InOutIterableDataset(IterableDataset[Any]):
@@ -58,6 +100,8 @@ class InOutIterableDataset(IterableDataset[Any]):
         self._clock = EpochClock(_MAX_WORKERS)
         self._resample = resample
         self._world = (1, 0)
+        self._pass: _Pass | None = None
+        self._resumed: _Pass | None = None
         if not resample:
             self._clock.set(0)
 
@@ -70,8 +114,8 @@ class InOutIterableDataset(IterableDataset[Any]):
         return forward(self, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        # a spawned worker has no process group to ask
-        return {**self.__dict__, "_world": self._find_world()}
+        # a spawned worker has no process group to ask, and a pass goes on where it began
+        return {**self.__dict__, "_world": self._find_world(), "_pass": None}
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next iteration is; otherwise each iteration is the next epoch.
@@ -90,32 +134,87 @@ class InOutIterableDataset(IterableDataset[Any]):
         Raises:
             ValueError: An item's label is neither normal nor that of synthetic positives; or no sample was normal.
         """
+        # now, not at the first sample: loaders make iterators that they never use
+        self._pass, self._resumed = self._resumed or _Pass(), None
+        return self._read(self._pass)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the last iteration is: for torchdata's StatefulDataLoader, or a loop without workers.
+
+        A wrapped dataset with a `state_dict` of its own, as a streaming Hugging Face dataset, goes on nearby; any other
+        is read again from its start, which must give the same order.
+        """
         shard, shards, worker = self._shard()
-        epoch = self._clock.tick(worker)
+        now = self._pass or _Pass()
+        return {
+            "seed": self.seed,
+            "ratio": self.ratio,
+            "shard": [shard, shards],
+            "epoch": self._clock.peek(worker) if now.epoch is None else now.epoch,
+            "told": self._clock.told is not None,
+            "begin": asdict(now.anchors[0]),
+            "skip": max(now.skip, now.at.given) - now.anchors[0].given,
+            "done": now.done,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration be the rest of a saved one.
+
+        Args:
+            state: From `state_dict`.
+
+        Raises:
+            ValueError: It was saved with another seed, ratio, number of workers or ranks.
+        """
+        shard, shards, worker = self._shard()
+        check_state(state, seed=self.seed, ratio=self.ratio, shard=[shard, shards])
+        if state["told"] and self._clock.told is None:
+            self.set_epoch(state["epoch"])
+        self._clock.count_from(worker, state["epoch"] + 1)
+        begin = _Place(**state["begin"])
+        self._resumed = _Pass(
+            state["epoch"], begin.given + state["skip"], (begin, begin), replace(begin, source=None), state["done"]
+        )
+        if state["done"] and get_worker_info() is None:  # an epoch is over; in a worker, only its share of it
+            self._resumed = None
+
+    def _read(self, now: _Pass) -> Iterator[Any]:
+        shard, shards, worker = self._shard()
+        if now.done:
+            return
+        if now.epoch is None:
+            now.epoch = self._clock.tick(worker)
         layout, rule = self._injector.layout, self._injector.rule
+        source, items = _open(self.dataset, now.anchors[0].source)
+        at = now.at
         hosts: list[Host] = []
-        count = normals = emitted = 0
-        for count, item in enumerate(self.dataset, start=1):
+        for item in items:
+            at.count += 1
             label = label_of(item, layout)
             if label == rule.normal:
-                host = (count - 1, _owned(item, layout))
-                hosts[normals % _HOST_BUFFER : normals % _HOST_BUFFER + 1] = [host]
-                normals += 1
+                turn = at.normals % _HOST_BUFFER
+                hosts[turn : turn + 1] = [(at.count - 1, _owned(item, layout))]
+                at.normals += 1
             elif not rule.knows(label) and not (isinstance(layout, Fields) and layout.label is None):
                 raise ValueError(
-                    f"sample {count - 1} has label {label}; normal samples have {rule.normal}, synthetic positives "
+                    f"sample {at.count - 1} has label {label}; normal samples have {rule.normal}, synthetic positives "
                     f"{rule.positive}. Pass normal_label= and positive_label="
                 )
-            yield self._injector.real(item)
+            if at.given > now.skip:
+                yield self._injector.real(item)
             # shares of one ratio over equal shards: these floors add up to the ratio of all (Hermite's identity)
-            due = math.floor(self.ratio * count + (shard + 0.5) / shards)
-            while hosts and emitted < due:
-                yield self._injector.item(
-                    self._slot(emitted * shards + shard, epoch), _Recent(hosts, self.seed, emitted)
-                )
-                emitted += 1
-        if count and self.ratio and not normals:
-            raise ValueError(f"none of {count} samples was normal, label {rule.normal}, so none was painted on")
+            due = math.floor(self.ratio * at.count + (shard + 0.5) / shards)
+            while at.normals and at.emitted < due:
+                at.emitted += 1
+                if at.given > now.skip:
+                    index = at.emitted - 1
+                    slot = self._slot(index * shards + shard, now.epoch)
+                    yield self._injector.item(slot, _Recent(hosts, self.seed, index))
+            if source is not None and label == rule.normal and at.normals % _HOST_BUFFER == 0:
+                now.anchors = (now.anchors[1], replace(at, source=source.state_dict()))
+        now.done = True
+        if at.count and self.ratio and not at.normals:
+            raise ValueError(f"none of {at.count} samples was normal, label {rule.normal}, so none was painted on")
 
     def _shard(self) -> tuple[int, int, int]:
         """Return this worker's number among all of all ranks, how many there are, and its number on its rank."""
@@ -127,6 +226,8 @@ class InOutIterableDataset(IterableDataset[Any]):
     def _find_world(self) -> tuple[int, int]:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_world_size(), torch.distributed.get_rank()
+        if "RANK" in os.environ and "WORLD_SIZE" in os.environ:  # set by torchrun before there is a process group
+            return int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
         return self._world
 
     def _slot(self, index: int, epoch: int) -> Slot:
@@ -144,6 +245,25 @@ class _Recent:
 
     def __call__(self, attempt: int) -> Host:
         return self.hosts[permuted(attempt % len(self.hosts), len(self.hosts), *self.key)]
+
+
+def _open(dataset: Any, state: Any) -> tuple[Any, Iterator[Any]]:
+    """Return what tells how far a dataset was read, if anything does, and its items from a state on."""
+    if not hasattr(dataset, "load_state_dict"):
+        items = iter(dataset)
+        if not hasattr(items, "load_state_dict"):
+            return None, items
+        if state is not None:
+            items.load_state_dict(state)
+        return items, items
+    if state is not None:
+        # a twin, since a Hugging Face dataset begins every later pass where it was told to begin one; by hand, since
+        # a copy of one shares its attributes
+        twin = object.__new__(type(dataset))
+        twin.__dict__.update(dataset.__dict__)
+        dataset = twin
+        dataset.load_state_dict(state)
+    return dataset, iter(dataset)
 
 
 def _owned(item: Any, layout: Layout) -> Any:
