@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import pickle
 
 import pytest
@@ -138,13 +139,18 @@ def test_memory_layout_changes_nothing(norm: str) -> None:
     torch.testing.assert_close(net(x.to(memory_format=torch.channels_last), t), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_bfloat16_is_close_and_comes_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_bfloat16_is_close() -> None:
     net, x, t = small_net(), torch.randn(1, 5, 16, 16), torch.tensor([300])
     expected = net(x, t)
     out = net.to(torch.bfloat16)(x.bfloat16(), t)
     assert out.dtype == torch.bfloat16
-    assert not caplog.records
     assert (out.float() - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_changes_its_dtype_without_a_word(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("diffusers"), "propagate", True)
+    small_net().to(torch.float16)
+    assert not caplog.records
 
 
 def test_pickles() -> None:
