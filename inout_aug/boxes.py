@@ -60,9 +60,11 @@ def append_boxes(old: Any, found: Sequence[Instance], box_format: BoxFormat, siz
         return append(old, boxes_of(found, box_format, size))
     if tuple(old.canvas_size) != size:
         raise ValueError(f"the boxes have canvas_size={tuple(old.canvas_size)}, but the image has {size}")
-    corners = torch.from_numpy(boxes_of(found, "xyxy", size).astype(np.float32))
-    new = tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=size)
-    return append(old, convert_bounding_box_format(new, new_format=old.format).as_subclass(Tensor).numpy())
+    upright = old.format.name in ("XYXY", "XYWH", "CXCYWH")
+    new = boxes_of(found, "xyxy" if upright else "xywh", size).astype(np.float32)
+    given = torch.from_numpy(new if upright else np.pad(new, ((0, 0), (0, 1))))  # rotated boxes have an angle of 0
+    boxes = tv_tensors.BoundingBoxes(given, format="XYXY" if upright else "XYWHR", canvas_size=size)
+    return append(old, convert_bounding_box_format(boxes, new_format=old.format).as_subclass(Tensor).numpy())
 
 
 def append(old: Any, new: NDArray[Any]) -> Any:

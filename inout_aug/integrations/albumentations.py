@@ -209,4 +209,7 @@ class PasteDefect(DualTransform):  # type: ignore[misc]  # albumentations publis
         else:
             raise ValueError(f"what is {name!r} of a new box? Pass labels={{{name!r}: ...}} to PasteDefect")
         encoded = manager.process_field("bboxes", name, np.array(values) if isinstance(given, np.ndarray) else values)
+        told = manager.metadata["bboxes"][name]
+        if told.dtype is not None and told.dtype.kind == "U":  # else a longer name would be cut off
+            told.dtype = np.result_type(told.dtype, np.array(values))
         return list(encoded.ravel().tolist())

@@ -24,8 +24,8 @@ class PasteDefect(v2.Transform):  # type: ignore[misc]  # torchvision publishes 
     A sample is an image alone, or a tuple, dict or dataclass of an image and what belongs to it: a mask, a label, or a
     detection target, which gets a box for each piece of the defect after the boxes it has. Images are tv_tensors,
     tensors, PIL images or arrays, uint8 or floats in [0, 1]: put the transform before `v2.Normalize`. Masks hold class
-    ids; for others give `layout=Fields(..., mask_value=255)`. The randomness is torch's, as that of all v2 transforms. A
-    host that the paster refuses, as one of a single colour may be, is left as it is.
+    ids; for others give `layout=Fields(..., mask_value=255)`. The randomness is torch's, as that of all v2 transforms.
+    A host that the paster refuses, as one of a single colour may be, is left as it is.
 
     Args:
         paster: What paints.

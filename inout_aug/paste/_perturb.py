@@ -1,26 +1,22 @@
-"""How a source is changed before it is painted: MemSeg's list, DRAEM's, or an albumentations transform."""
+"""How a source is changed before it is painted: MemSeg's list, DRAEM's, or another library's transform."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
+from inout_aug.integrations._seeded import SeededTransform
 from inout_aug.paste import draem
 from inout_aug.sample import Image, Params
 
 _SEEDS = 2**32
 
 
-class AlbumentationsTransform(Protocol):
-    """The part of an albumentations 2.0 transform that is used here."""
-
-    def set_random_seed(self, seed: int | None) -> None:
-        """Seed the transform's own random state."""
-        ...
-
-
-Perturb: TypeAlias = Literal["memseg", "draem", "none"] | AlbumentationsTransform
+# a transform of albumentations 2.0, torchvision v2 or kornia
+Transform: TypeAlias = Callable[..., Any]
+Perturb: TypeAlias = Literal["memseg", "draem", "none"] | Transform
 
 # MemSeg's paper names the five changes without their strengths: these are DRAEM's for the same changes.
 _ROTATION = 45.0  # degrees
@@ -34,15 +30,16 @@ def check_perturb(perturb: object) -> Any:
     """Return `perturb`.
 
     Raises:
-        TypeError: It is neither a name nor an albumentations transform.
+        TypeError: It is neither a name nor a transform of a known library.
         ValueError: It is not a known name.
     """
-    if isinstance(perturb, str) and perturb not in ("memseg", "draem", "none"):
-        raise ValueError(f'perturb is "memseg", "draem", "none" or an albumentations transform; got {perturb!r}')
-    if not isinstance(perturb, str) and not (callable(perturb) and hasattr(perturb, "set_random_seed")):
-        raise TypeError(
-            f'perturb is "memseg", "draem", "none" or an albumentations 2.0 transform; got {type(perturb).__name__}'
-        )
+    if not isinstance(perturb, str):
+        try:
+            SeededTransform(perturb)  # type: ignore[arg-type]  # which it tells
+        except TypeError as error:
+            raise TypeError(f'perturb is "memseg", "draem", "none" or a transform: {error}') from error
+    elif perturb not in ("memseg", "draem", "none"):
+        raise ValueError(f'perturb is "memseg", "draem", "none" or a transform; got {perturb!r}')
     return perturb
 
 
@@ -63,22 +60,15 @@ def draw_perturbation(perturb: Perturb, rng: np.random.Generator) -> Params:
 
 
 def perturbed(picture: Image, perturb: Perturb, seed: int) -> Image:
-    """Return a picture changed as a whole, by DRAEM's list or by albumentations.
+    """Return a picture changed as a whole, by DRAEM's list or by another library's transform.
 
     Raises:
-        ImportError: albumentations is not installed.
         ValueError: The transform fails on such a picture, or changes its shape or dtype.
     """
     if perturb == "draem":
         return draem.perturb(picture, seed)
     try:
-        import albumentations
-    except ImportError as error:
-        raise ImportError(
-            "this perturb= needs the albumentations package: pip install 'inout-aug[albumentations]'"
-        ) from error
-    try:
-        changed = albumentations.Compose([perturb], seed=seed)(image=picture)["image"]
+        changed = SeededTransform(cast(Transform, perturb))(picture, None, seed)[0]
     except Exception as error:
         raise ValueError(
             f"perturb={perturb!r} failed on a source of shape {picture.shape} and type {picture.dtype}: {error}. "

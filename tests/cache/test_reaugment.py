@@ -19,12 +19,17 @@ from inout_aug.seeding import stream
 from standin import Noise
 
 albumentations = pytest.importorskip("albumentations")
+kornia = pytest.importorskip("kornia.augmentation")
 
 TRANSFORMS = {
     "albumentations": albumentations.Compose([albumentations.D4(p=1), albumentations.RandomBrightnessContrast(p=1)]),
     "one albumentations transform": albumentations.D4(p=1),
     "torchvision": v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), v2.RandomRotation(90)]),
     "one torchvision transform": v2.RandomAffine(degrees=40, translate=(0.1, 0.1)),
+    "kornia": kornia.AugmentationSequential(
+        kornia.RandomAffine(40.0, p=1.0), kornia.RandomBrightness((0.5, 1.5), p=1.0)
+    ),
+    "one kornia transform": kornia.RandomRotation(40.0, p=1.0),
 }
 
 
@@ -50,7 +55,10 @@ def test_the_seed_decides(name: str) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("transform", [albumentations.HorizontalFlip(p=1), v2.RandomHorizontalFlip(p=1)])
+@pytest.mark.parametrize(
+    "transform",
+    [albumentations.HorizontalFlip(p=1), v2.RandomHorizontalFlip(p=1), kornia.RandomHorizontalFlip(p=1.0)],
+)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_image_and_mask_move_together(transform: Any, channels: int, dtype: Any) -> None:
     image, mask = example(channels, dtype)
@@ -81,7 +89,8 @@ def test_a_defect_that_would_leave_the_image_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    "transform", [v2.Resize(16), v2.ToDtype(torch.float32, scale=True), albumentations.Resize(16, 16)]
+    "transform",
+    [v2.Resize(16), v2.ToDtype(torch.float32, scale=True), albumentations.Resize(16, 16), kornia.Resize((16, 16))],
 )
 def test_what_changes_size_or_type_is_refused_when_the_dataset_is_wrapped(tmp_path: Path, transform: Any) -> None:
     cache = fill_cache(Noise(), tmp_path, 3, shape=(32, 32, 3), progress=False)
@@ -90,7 +99,7 @@ def test_what_changes_size_or_type_is_refused_when_the_dataset_is_wrapped(tmp_pa
 
 
 def test_other_callables_are_refused() -> None:
-    with pytest.raises(TypeError, match="albumentations or torchvision v2"):
+    with pytest.raises(TypeError, match="augment=: a transform of albumentations"):
         Reaugment(lambda image: image)
 
 

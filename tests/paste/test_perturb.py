@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
+import torch
+from torchvision.transforms import v2
 
+from inout_aug import MemSegPaste
 from inout_aug.paste._perturb import check_perturb, draw_perturbation, perturbed
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
@@ -48,10 +50,29 @@ def test_an_albumentations_transform_that_does_not_fit_is_explained():
         perturbed(PICTURE.astype(np.uint16), albumentations.Equalize(p=1), 0)
 
 
-def test_a_missing_albumentations_is_named_with_its_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "albumentations", None)
-    with pytest.raises(ImportError, match=r"pip install 'inout-aug\[albumentations\]'"):
-        perturbed(PICTURE, object(), 0)
+@pytest.mark.parametrize("library", ["torchvision", "kornia"])
+def test_transforms_of_other_libraries_are_functions_of_the_seed(library):
+    if library == "torchvision":
+        transform = v2.Compose([v2.ColorJitter(0.5, 0.5, 0.5, 0.2), v2.RandomRotation(20)])
+    else:
+        kornia = pytest.importorskip("kornia.augmentation", reason="pip install 'inout-aug[kornia]'")
+        transform = kornia.ColorJiggle(0.5, 0.5, 0.5, 0.2, p=1.0)
+    check_perturb(transform)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, other = (perturbed(PICTURE, transform, seed) for seed in (1, 2))
+    assert np.array_equal(perturbed(PICTURE, transform, 1), first)
+    assert not np.array_equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_any_of_them_changes_what_a_paster_paints():
+    host = np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8)
+    paster = MemSegPaste(perturb=v2.RandomInvert(p=1.0), min_contrast=0)
+    params = paster.make_params(host, np.random.default_rng(0))
+    unperturbed = {name: value for name, value in params.items() if name != "perturb"}
+    plain = MemSegPaste(perturb="none", min_contrast=0).apply(host, unperturbed)[0]
+    assert not np.array_equal(paster.apply(host, params)[0], plain)
 
 
 def test_what_is_no_perturbation_is_refused():
