@@ -16,16 +16,16 @@ from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from inout_generators.defect_gen.blocks import Attention, Downsample, Norm, PixelNorm, ResBlock, Stage, Upsample
+from inout_generators.defect_gen.blocks import Attention, Downsample, Norm, PixelNorm, ResBlock, Stage, Upsample, zeroed
 
-_WIDE: dict[str, Any] = {"attention_levels": (3, 4, 5), "middle": True, "scale_shift": True}
+_GLOBAL: dict[str, Any] = {"attention_levels": (3, 4, 5), "middle": True, "scale_shift": True}
 _LOCAL: dict[str, Any] = {"attention_levels": (), "middle": False, "scale_shift": False}
 _TINY: dict[str, Any] = {"blocks": 1, "groups": 8}
 PRESETS: dict[str, dict[str, Any]] = {
-    "large": {"width": 128, "multipliers": (1, 1, 2, 2, 4, 4), **_WIDE},
+    "large": {"width": 128, "multipliers": (1, 1, 2, 2, 4, 4), **_GLOBAL},
     "medium": {"width": 192, "multipliers": (1, 2, 4), **_LOCAL},
     "small": {"width": 192, "multipliers": (1, 2), **_LOCAL},
-    "tiny_large": {"width": 16, "multipliers": (1, 2, 4, 4), **_TINY, **_WIDE, "attention_levels": (3,)},
+    "tiny_large": {"width": 16, "multipliers": (1, 2, 4, 4), **_TINY, **_GLOBAL, "attention_levels": (3,)},
     "tiny_local": {"width": 32, "multipliers": (1, 2), **_TINY, **_LOCAL},
 }
 
@@ -33,8 +33,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 class DefectGenUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disagree on the type of config_name
     """A U-Net that denoises an image and its one-hot mask together.
 
-    Sides of any length: an odd one is rounded up on the way down, and the extra row or column is cut off on the way up.
-    What a pixel of the output may depend on is `receptive_field(net.config)`.
+    Sides may have any length: an odd one is rounded up on the way down, and the extra row or column is cut off on the
+    way up. Attributes are named as the keys of published checkpoints are. What a pixel of the output may depend on is `receptive_field(net.config)`.
 
     Args:
         channels: Of the image, plus one for the background and one per defect class.
@@ -123,10 +123,7 @@ class DefectGenUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disa
                 self.output_blocks.append(Stage(layers))
                 now = wide
 
-        last = nn.Conv2d(now, channels, 3, padding=1)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-        self.out = nn.Sequential(normalise(now), nn.SiLU(), last)
+        self.out = nn.Sequential(normalise(now), nn.SiLU(), zeroed(nn.Conv2d(now, channels, 3, padding=1)))
 
     def forward(self, x: Tensor, t: Tensor, defect_class: Tensor | None = None) -> Tensor:
         """Predict x0.
