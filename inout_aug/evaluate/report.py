@@ -96,8 +96,8 @@ def reading(evaluation: Evaluation) -> list[str]:
         f"{len(memory.real)} held-out real images are, with 95 % in {_interval(memory.share_interval, percent=True)}; "
         + (
             "as of honest samples."
-            if memory.share_interval[1] >= expected
-            else "95 % would be honest: look at the pairs."
+            if memory.share_interval[1] >= _HONEST
+            else "of honest samples 95 % would be: look at the pairs."
         )
     )
     spread, spread_real = evaluation.diversity, evaluation.diversity_real

@@ -53,9 +53,13 @@ def test_copies_are_found_in_any_position() -> None:
 
 
 def test_unseen_images_of_the_same_kind_are_honest() -> None:
-    found = memorisation(vectors(400, 16, seed=2), vectors(20, 16), vectors(400, 16, seed=1))
-    assert found.share == pytest.approx(0.95, abs=0.04)
-    assert found.share_interval[0] <= 0.95 <= found.share_interval[1] + 0.02
+    shares = [
+        memorisation(
+            vectors(90, 16, seed=3 * k), vectors(20, 16, seed=3 * k + 1), vectors(90, 16, seed=3 * k + 2)
+        ).share
+        for k in range(20)
+    ]
+    assert np.mean(shares) == pytest.approx(0.95, abs=0.015)
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 5), (3, 7), (95, 100), (20, 20)])
@@ -65,7 +69,7 @@ def test_wilsons_interval(count: int, total: int) -> None:
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
-    made, training = vectors(4, 8), vectors(3, 8)
+    made, training = vectors(4, 8), vectors(3, 8, seed=1)
     with pytest.raises(ValueError, match="vectors are"):
         memorisation(made, vectors(3, 7))
     with pytest.raises(ValueError, match="vectors are"):
@@ -76,4 +80,4 @@ def test_what_cannot_be_compared_is_refused() -> None:
         memorisation(made, training[:1], made[:0])
     with pytest.raises(ValueError, match="percentile is in"):
         memorisation(made, training, percentile=60)
-    assert memorisation(made, training[:1], made).share == 1
+    assert memorisation(made, training[:1], made, percentile=0).share == 1
