@@ -34,7 +34,8 @@ class DefectGenUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disa
     """A U-Net that denoises an image and its one-hot mask together.
 
     Sides may have any length: an odd one is rounded up on the way down, and the extra row or column is cut off on the
-    way up. Attributes are named as the keys of published checkpoints are. What a pixel of the output may depend on is `receptive_field(net.config)`.
+    way up. What a pixel of the output may depend on is `receptive_field(net.config)`. Attributes are named as the keys
+    of published checkpoints are.
 
     Args:
         channels: Of the image, plus one for the background and one per defect class.
