@@ -46,7 +46,8 @@ def replacing(path: PathLike) -> Iterator[Path]:
     are made.
 
     Example:
-        >>> with replacing("/tmp/inout-aug-example.txt") as unfinished:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, replacing(f"{folder}/note.txt") as unfinished:
         ...     _ = unfinished.write_text("whole")
     """
     target = Path(path)
