@@ -257,8 +257,9 @@ class BatchPaste(nn.Module):
         level, grey = look(images, hosts)
         slot, y, x = painted.nonzero(as_tuple=True) if sparse else _everywhere(painted)
         host = images[hosts[slot], :, y, x]
-        rows, columns = sorted(self.ranges.grid, reverse=images.shape[2] > images.shape[3])
-        colours = source_colours(images, self.bank, slots, hosts, (slot, y, x), (rows, columns))
+        fewer, more = sorted(self.ranges.grid)
+        grid = (more, fewer) if images.shape[2] > images.shape[3] else (fewer, more)
+        colours = source_colours(images, self.bank, slots, hosts, (slot, y, x), grid)
         before = as_unit(host)
         mixed = torch.lerp(before, tint(colours, slots, slot, level, grey), slots.opacity[slot][..., None])
         if images.dtype == torch.uint8:
