@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ from typer import Option, Typer, echo
 
 from inout_aug.cli._data import Format, open_data
 from inout_aug.cli._errors import one_line_errors
+from inout_generators.cli._options import parse_names, parse_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,14 +73,19 @@ def defect_gen(
             _given(steps=steps, batch=batch, learning_rate=learning_rate),
         )
         samples, names, normal = _read(
-            _open(data, format, category, material, seed), _names(classes), _shots(shots), good, shrink, seed
+            _open(data, format, category, material, seed),
+            parse_names(classes) if classes else (),
+            _shots(shots),
+            good,
+            shrink,
+            seed,
         )
         train_defect_gen(
             samples,
             names,
             chosen,
             out,
-            size=_pair(size),
+            size=parse_size(size),
             crop=crop,
             normal=normal,
             seed=seed,
@@ -100,8 +107,8 @@ def _open(data: Path | None, layout: Format | None, category: str | None, materi
 
 
 def _read(
-    dataset: Any, wanted: list[str], shots: int | None, good: int, shrink: float, seed: int
-) -> tuple[list[Sample], list[str], list[Sample]]:
+    dataset: Any, wanted: Sequence[str], shots: int | None, good: int, shrink: float, seed: int
+) -> tuple[list[Sample], Sequence[str], list[Sample]]:
     """Read what to learn from: defective samples, the names of their classes, and good samples.
 
     The shots are those that other commands draw when they are given as many in total.
@@ -149,17 +156,6 @@ def _shots(text: str) -> int | None:
     if not text.isdecimal() or not int(text):
         raise ValueError(f"--shots is a number from 1, or all; got {text!r}")
     return int(text)
-
-
-def _pair(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise ValueError(f"--size is HEIGHTxWIDTH in pixels, such as 64x64; got {text!r}")
-    return int(height), int(width)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")] if text else []
 
 
 def _given(**options: Any) -> dict[str, Any]:

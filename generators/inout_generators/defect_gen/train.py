@@ -81,12 +81,13 @@ def train_defect_gen(
         shots, Encoding(shots.channels, shots.classes, recipe.mask_range), recipe, out / TRAINING, check_seed(seed)
     )
     processes = PartialState(cpu=device == "cpu")
+    decided = {**job.describe(), "processes": processes.num_processes}
     if processes.is_main_process:
         log(
             f"{len(samples)} defective images of {', '.join(classes)}, {shots.good} good ones, at "
             f"{size[0]}x{size[1]} pixels"
         )
-        write_json(out / TRAINING / PROVENANCE, {**job.describe(), "processes": processes.num_processes})
+        write_json(out / TRAINING / PROVENANCE, decided)
     nets: dict[str, DefectGenUNet] = {}
     for name in NETS:
         net = nets[name] = job.fresh(name)
@@ -103,7 +104,14 @@ def train_defect_gen(
             log=log,
         )
     generator = DefectGen(
-        nets["large"], nets["local"], job.encoding, size=size, crop=crop, switch_t=recipe.switch_t, device=device
+        nets["large"],
+        nets["local"],
+        job.encoding,
+        size=size,
+        crop=crop,
+        switch_t=recipe.switch_t,
+        device=device,
+        provenance=decided,
     )
     if processes.is_main_process:
         generator.save_pretrained(out)
