@@ -89,7 +89,10 @@ class Request:
 class Generator(Protocol):
     """An expensive model of real defects. It never runs in a loader worker: its samples are cached first.
 
-    A class attribute `masks = False` says that it makes no masks, `dtype = "uint16"` that it makes 16-bit images.
+    Attributes may say more of it, for the cache that is filled where it is given to `InOutAugment` as it is:
+    `masks = False`, that it makes no masks; `dtype = "uint16"`, that it makes 16-bit images; `defect_classes = n`, that
+    it can be asked for the classes 1 to n, which are asked for in turn; `hosts = True`, that it changes normal images,
+    keeping their dtype: each request then comes with one of the dataset's as `Request.host`.
     """
 
     @property

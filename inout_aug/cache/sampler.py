@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from inout_aug.cache.filters import MASK_SHARE, MaskShare, NotBlank
 from inout_aug.cache.fitted import fit_cache
 from inout_aug.cache.reaugment import Reaugment
 from inout_aug.cache.review import Review
+from inout_aug.cache.shard import DType
 from inout_aug.cache.store import SampleCache
+from inout_aug.hosts import Hosts, OnHosts
 from inout_aug.plugin import Generator, name_of
 from inout_aug.sample import Sample
 from inout_aug.seeding import check_seed
@@ -204,24 +206,25 @@ class CachedSampler:
         return weights
 
 
-def cached(generator: Generator, count: int, like: Sample, seed: int) -> CachedDraws:
+def cached(generator: Generator, count: int, like: Sample, seed: int, hosts: Hosts | None = None) -> CachedDraws:
     """Return draws from a generator: `InOutAugment` calls this for a generator that was given as it is.
 
     Fills a cache in the user's cache folder with the samples that one epoch needs, at the dataset's size, in this
     process and with a progress bar; whatever is there already is not made again. Blank images and empty masks are
-    replaced. A generator may say with an attribute `masks = False` that it makes none, and with `dtype = "uint16"` that
-    it makes 16-bit images; for conditions, other gates or other processes use `fill_cache` and `CachedSampler`.
+    replaced. What the generator wants and makes is told by the attributes that `Generator` lists; for other conditions,
+    other gates or other processes use `fill_cache` and `CachedSampler`.
 
     Args:
         generator: The generator.
         count: Draws wanted per epoch.
         like: A real normal sample; draws have its size, channels and dtype.
         seed: Base seed of the wrapped dataset.
+        hosts: The dataset's normal samples, if they can be looked up.
 
     Raises:
         FillIncomplete: The generator failed on some requests.
         RuntimeError: This is a worker of a DataLoader.
-        ValueError: It makes no masks, but the dataset has them.
+        ValueError: It makes no masks, but the dataset has them; or it needs hosts, and there are none.
     """
     if get_worker_info() is not None:
         raise RuntimeError(
@@ -233,13 +236,23 @@ def cached(generator: Generator, count: int, like: Sample, seed: int) -> CachedD
     if not count:
         return CachedDraws((), {}, seed=seed)
     height, width, channels = like.image.shape
+    dtype = getattr(generator, "dtype", "uint8")
+    classes = range(1, int(getattr(generator, "defect_classes", 1)) + 1)
+    if getattr(generator, "hosts", False):
+        if hosts is None:
+            raise ValueError(
+                f"{name_of(generator)} changes normal images, and those of an iterable dataset cannot be looked up. "
+                "Fill a cache with fill_cache(OnHosts(generator, samples), ...), and give CachedSampler(cache)"
+            )
+        generator, dtype = OnHosts(generator, hosts), str(like.image.dtype)
     cache = fill_cache(
         generator,
         None,
         count,
         shape=(height, width, channels),
         seed=seed,
-        dtype=getattr(generator, "dtype", "uint8"),
+        conditions=[{"defect_class": k} for k in classes],
+        dtype=cast(DType, dtype),
         masks=masks,
         gates=(NotBlank(), MaskShare()) if masks else (NotBlank(),),
     )
