@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -71,10 +71,8 @@ def write_tensors(path: PathLike, tensors: Mapping[str, Tensor]) -> None:
     # a copy where two share memory, which the format refuses
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replacing(path) as unfinished:
-        try:
-            save_file(plain, unfinished, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise OSError(f"could not write {path}: {error}") from error
+        # save_file would make a file that only its owner can read
+        unfinished.write_bytes(save(plain, metadata={"format": "pt"}))
 
 
 def read_tensors(path: PathLike) -> dict[str, Tensor]:

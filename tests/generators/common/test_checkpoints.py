@@ -82,6 +82,12 @@ def test_tensors_come_back_bit_for_bit(tmp_path: Path) -> None:
         torch.testing.assert_close(read[name], value.detach(), rtol=0, atol=0)
 
 
+def test_may_be_read_by_whoever_may_read_other_files(tmp_path: Path) -> None:
+    (tmp_path / "plain.txt").write_text("")
+    write_tensors(tmp_path / "t.safetensors", {"a": torch.zeros(1)})
+    assert (tmp_path / "t.safetensors").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
+
+
 def test_refuses_a_file_cut_short_anywhere(tmp_path: Path) -> None:
     write_tensors(tmp_path / "t.safetensors", {"a": torch.randn(8), "b": torch.randn(3)})
     whole = (tmp_path / "t.safetensors").read_bytes()
