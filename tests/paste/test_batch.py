@@ -156,6 +156,15 @@ def test_it_compiles_as_one_graph_and_paints_the_same_pixels(dtype, bank):
         )
 
 
+def test_one_compiled_module_takes_batches_of_several_sizes():
+    paste = BatchPaste(share=0.5)
+    compiled = torch.compile(paste, backend="eager", fullgraph=True)
+    for count, size in ((4, (64, 64)), (6, (90, 40))):
+        given_ = batch(count, size)
+        draws = paste.draw(given_[0])
+        assert torch.equal(compiled(*given_, draws=draws)[2], paste(*given_, draws=draws)[2])
+
+
 def test_compiled_without_draws_it_still_counts_its_steps():
     paste, compiled = BatchPaste(), torch.compile(BatchPaste(), backend="eager")
     for _ in range(3):
