@@ -37,7 +37,9 @@ def evaluate(
     real: Annotated[Path | None, Option(help="Folder of real images; without it, procedural surfaces.")] = None,
     format: Annotated[Format | None, Option(help="How that folder is laid out.")] = None,  # noqa: A002
     category: Annotated[str | None, Option(help="Folder below REAL, for mvtec.")] = None,
-    train_shots: Annotated[int | None, Option(min=1, help="Real defects that the generator learned from.")] = None,
+    train_shots: Annotated[
+        int | None, Option(min=1, help="Real defects in all that the generator learned from; default: all.")
+    ] = None,
     seed: Annotated[int, Option(min=0, help="That chose these and the parts.")] = 0,
     features: Annotated[
         str | None, Option(help="SqueezeNet weights, a timm model, or both as NAME=FILE.", metavar="NETWORK")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from torch import nn
 
 from inout_aug.cache.features import Features
+from inout_aug.datasets import KSDD2
+from inout_aug.datasets._items import ITEM_LAYOUT
 from inout_aug.evaluate import defective, evaluate, kid, looks, view, write_report
 from inout_aug.evaluate.pairs import draw_pairs
 from inout_aug.evaluate.report import reading
@@ -183,3 +186,21 @@ def test_pairs_show_the_pixels_that_were_compared(features: Features) -> None:
     np.testing.assert_array_equal(panel[..., :1], view(made[first], 64))
     beside = sheet[43 : 43 + 64, 16 + 2 * 68 : 16 + 2 * 68 + 64]
     np.testing.assert_array_equal(beside[..., :1], view(training[found.memorisation.nearest[first]], 64))
+
+
+@pytest.mark.real_data
+def test_brightened_and_mirrored_real_defects_are_copies(real_data: Path) -> None:
+    weights = real_data / "weights" / "squeezenet1_0_imagenet.safetensors"
+    train, test = (KSDD2(real_data / "ksdd1", split, strict_counts=False) for split in ("train", "test"))
+    training, held_out = (
+        [ITEM_LAYOUT.unpack(dataset[k]) for k in np.flatnonzero(dataset.targets)[:6].tolist()]
+        for dataset in (train, test)
+    )
+    copies = [
+        replace(s, image=cv2.convertScaleAbs(s.image[:, ::-1], alpha=1.08)[..., None], mask=s.mask[:, ::-1].copy())
+        for s in training
+        if s.mask is not None
+    ]
+    found = evaluate(copies, training=training, held_out=held_out, features=Features.squeezenet(weights), crop=128)
+    assert found.memorisation.share == 0
+    assert found.memorisation.nearest == tuple(range(6))
