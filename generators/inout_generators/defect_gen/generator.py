@@ -117,8 +117,7 @@ class DefectGen:
         check_settings(self)
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         for net in (large, local):
-            # diffusers' own `to` warns of a cast, to no purpose here
-            nn.Module.to(net, device=where, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            net.to(device=where, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
             net.eval().requires_grad_(False)
             if compile:
                 net.compile(mode="reduce-overhead")
