@@ -32,6 +32,7 @@ _BOX_KEYS = ("boxes", "bboxes", "bbox")
 _LABEL_KEYS = ("labels", "category", "category_id", "categories", "category_ids", "class_labels", "label", "classes")
 # entries of a target that have one value per image, whatever its length
 _OF_IMAGE = ("image_id", "orig_size", "size")
+_COCO = "layout=Detection(image=0, target=1, boxes='bbox', labels='category_id', format='xywh')"
 _REMEDY = "Say where things are with layout=Detection(image=..., target=..., boxes=..., labels=..., format=...)"
 
 
@@ -42,7 +43,8 @@ class Detection:
     Read are targets of columns, as torchvision's detection models, albumentations and Hugging Face datasets have them,
     and lists of COCO annotations. A synthetic item gets a box for each piece of its defect, and what else its form has
     for each box: the instance mask, `area`, `iscrowd`, COCO's `segmentation`. The label of an item is that of its first
-    box, -1 without any; synthetic positives have the one that `positive_label=` says.
+    box, -1 without any; synthetic positives have the one that `positive_label=` says. MemSeg's fine noise falls into
+    dozens of pieces: `MemSegPaste(cells=(1, 4))` paints a few large ones.
 
     Attributes:
         image: Where the image is.
@@ -126,7 +128,12 @@ class Detection:
         target = self._target(item)
         if isinstance(target, list):
             return [containers.decode_label(get_field(row, self.labels)) for row in target]
-        boxes, labels = get_field(target, self.boxes), get_field(target, self.labels)
+        if self.boxes not in (fields := dict(iter_fields(target))):
+            raise AmbiguousLayout(
+                f"an item has no boxes at all: {describe_item(item)}. Give normal samples empty ones, of shape (0, 4), "
+                f"and no labels; or take torchvision's CocoDetection as it is, with {_COCO}"
+            )
+        boxes, labels = fields[self.boxes], get_field(target, self.labels)
         if len(boxes) != len(labels):
             raise ValueError(f"there is one label for each box; got {len(boxes)} boxes and {len(labels)} labels")
         return [containers.decode_label(label) for label in labels]
@@ -183,6 +190,7 @@ def find_detection(
     Raises:
         AmbiguousLayout: It has boxes, but in a form or of a format that cannot be told, or a mask beside them.
     """
+    _refuse_no_annotations(item)
     for target_key, target in _targets(item):
         first = target[0] if isinstance(target, list) else target
         fields = dict(iter_fields(first))
@@ -211,6 +219,17 @@ def find_detection(
             defaults=defaults or {},
         )
     return None
+
+
+def _refuse_no_annotations(item: Any) -> None:
+    """Raise if an item has a list of annotations, it seems, that tells nothing because it is empty."""
+    fields = dict(iter_fields(item))
+    keys = _TARGET_KEYS if isinstance(item, Mapping) else (1,) if len(fields) == 2 else ()
+    if empty := [key for key in keys if isinstance(fields.get(key), list) and not fields[key]]:
+        raise AmbiguousLayout(
+            f"the form of {empty[0]!r}, an empty list, cannot be told from {describe_item(item)}. Say what it holds; if "
+            f"COCO annotations in a pair with the image, pass {_COCO}"
+        )
 
 
 def _targets(item: Any) -> Iterator[tuple[Key | None, Any]]:

@@ -243,6 +243,8 @@ def test_layouts_pickle() -> None:
             {"image": normal_image(0), "mask": np.zeros(SIZE, np.uint8), "boxes": torch.zeros(0, 4), "labels": []},
             "boxes and a mask",
         ),
+        ((normal_image(0), []), "empty list"),
+        ({"image": normal_image(0), "annotations": []}, "empty list"),
     ],
 )
 def test_what_cannot_be_told_is_refused_with_the_remedy(item: Any, message: str) -> None:
@@ -278,6 +280,8 @@ def test_bad_targets_are_refused() -> None:
     assert augment(parts, defaults={"scores": 0.5})[20][1]["scores"].tolist() == [0.5]
     with pytest.raises(ValueError, match="normal without a box"):
         InOutAugment(generators=[Square()], n_aug=1, normal_label=0)(parts)
+    with pytest.raises(AmbiguousLayout, match="no boxes at all"):
+        Detection(image=0, target=1).unpack((normal_image(0), {"image_id": 3}))
     with pytest.raises(ValueError, match="one label for each box"):
         Detection(image=0, target=1).unpack((normal_image(0), {"boxes": torch.zeros(2, 4), "labels": torch.zeros(1)}))
     mask = np.zeros(SIZE, np.uint8)

@@ -117,7 +117,8 @@ class PasteDefect(DualTransform):  # type: ignore[misc]  # albumentations publis
             painted, defect = self._made.apply(containers.decode_image(kwargs["image"]), params["paste"])
         except HostRefused:
             return kwargs
-        found = pieces(defect, self.min_pixels)
+        boxed = kwargs.keys() & {"bboxes", "masks"}
+        found = pieces(defect, self.min_pixels) if boxed else []
         fields = self._label_fields()
         local = {"painted": painted, "defect": defect, "found": found, "given": kwargs}
         result: dict[str, Any] = super().apply_with_params({**params, **local}, **kwargs)
