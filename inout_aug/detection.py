@@ -227,8 +227,8 @@ def _refuse_no_annotations(item: Any) -> None:
     keys = _TARGET_KEYS if isinstance(item, Mapping) else (1,) if len(fields) == 2 else ()
     if empty := [key for key in keys if isinstance(fields.get(key), list) and not fields[key]]:
         raise AmbiguousLayout(
-            f"the form of {empty[0]!r}, an empty list, cannot be told from {describe_item(item)}. Say what it holds; if "
-            f"COCO annotations in a pair with the image, pass {_COCO}"
+            f"the form of {empty[0]!r}, an empty list, cannot be told: {describe_item(item)}. If it holds COCO "
+            f"annotations beside the image, pass {_COCO}; else another layout="
         )
 
 
