@@ -1,6 +1,6 @@
 """accelerate: its loop, on one process or many; `accelerate launch examples/accelerate_training.py --quick`.
 
-    python examples/accelerate_training.py --quick
+python examples/accelerate_training.py --quick
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Plain PyTorch: a ResNet that tells defective parts from good ones, torchvision's own loop.
 
-    python examples/classification.py --quick
+python examples/classification.py --quick
 """
 
 import argparse

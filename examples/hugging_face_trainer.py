@@ -1,6 +1,6 @@
 """Hugging Face: a `datasets` dataset, a transformers model and the Trainer.
 
-    python examples/hugging_face_trainer.py --quick
+python examples/hugging_face_trainer.py --quick
 """
 
 import argparse
@@ -8,12 +8,12 @@ import tempfile
 from typing import Any
 
 import torch
-from datasets import ClassLabel, Dataset, Features
-from datasets import Image as ImageFeature
 from PIL import Image
 from torchvision.transforms import v2
 from transformers import ResNetConfig, ResNetForImageClassification, Trainer, TrainingArguments
 
+from datasets import ClassLabel, Dataset, Features
+from datasets import Image as ImageFeature
 from inout_aug import InOutAugment, MemSegPaste, StrokePaste
 from inout_aug.datasets import Surfaces
 
@@ -53,6 +53,7 @@ with tempfile.TemporaryDirectory() as folder:
         learning_rate=1e-3,
         logging_strategy="epoch",
         save_strategy="no",
+        remove_unused_columns=False,  # or the collator would not see "image"
         report_to="none",
         use_cpu=True,
         seed=0,

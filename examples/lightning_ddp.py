@@ -1,6 +1,6 @@
 """Lightning: a DataModule, trained by two processes on the CPU with DDP; each sees other samples, equally many.
 
-    python examples/lightning_ddp.py --quick
+python examples/lightning_ddp.py --quick
 """
 
 import argparse
@@ -48,9 +48,6 @@ class Classifier(L.LightningModule):
         self.log("loss", loss, on_epoch=True, on_step=False, sync_dist=True)
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        self.print(f"epoch {self.current_epoch}: loss {self.trainer.callback_metrics['loss']:.3f}")
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
 
@@ -63,7 +60,7 @@ if __name__ == "__main__":
     trainer = L.Trainer(
         accelerator="cpu",
         devices=2,
-        strategy="ddp_spawn",  # or "ddp"
+        strategy="ddp_fork",  # in a script of your own: "ddp"
         max_epochs=1 if quick else 10,
         logger=False,
         enable_checkpointing=False,
@@ -71,3 +68,4 @@ if __name__ == "__main__":
     )
     data = SurfacesModule(32, (64, 64)) if quick else SurfacesModule(2000, (128, 128))
     trainer.fit(Classifier(), data)
+    print(f"{trainer.global_step} steps: loss {trainer.callback_metrics['loss']:.3f}")

@@ -1,6 +1,6 @@
 """segmentation-models-pytorch: a U-Net that outlines defects; albumentations moves image and mask together.
 
-    python examples/segmentation.py --quick
+python examples/segmentation.py --quick
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """timm: its own models, loaders, optimiser and schedule, as its train.py puts them together.
 
-    python examples/timm_training.py --quick
+python examples/timm_training.py --quick
 """
 
 import argparse

@@ -43,12 +43,12 @@ class Counted(Belt):
 
     def __init__(self, parts):
         super().__init__(parts)
-        self.at, self.noted = 0, []
+        self.start, self.at, self.noted = 0, 0, []
 
     def __iter__(self):
         info = get_worker_info()
         shard = range(len(self.parts))[slice(None) if info is None else slice(info.id, None, info.num_workers)]
-        start, self.at = self.at, 0
+        start, self.start = self.start, 0
         for self.at, index in enumerate(shard[start:], start + 1):
             self.noted.append(index)
             yield self.parts[index]
@@ -57,7 +57,7 @@ class Counted(Belt):
         return {"at": self.at}
 
     def load_state_dict(self, state):
-        self.at = state["at"]
+        self.start = state["at"]
 
 
 STREAMS = {
