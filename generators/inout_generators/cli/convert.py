@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Option, echo
 
-from inout_aug.cli._errors import one_line_errors
 from inout_generators.cli._options import parse_names, parse_size
 
 # the official code reads images as RGB, whatever they are
@@ -27,6 +26,9 @@ def convert(
     ema: Annotated[bool, Option("--ema", help="Take the moving averages of the weights.")] = False,
 ) -> None:
     """Convert a pair of checkpoints of the official Defect-Gen code, without running anything in them."""
+    # at the top it would be a circle: inout_aug.cli loads this module when it is imported
+    from inout_aug.cli._errors import one_line_errors
+
     with one_line_errors():
         from inout_generators.defect_gen.encoding import Encoding
         from inout_generators.defect_gen.generator import DefectGen
