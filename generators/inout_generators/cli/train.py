@@ -51,6 +51,7 @@ def defect_gen(
     steps: Annotated[int | None, Option(min=1, help="Of either net, instead of the recipe's.")] = None,
     batch: Annotated[int | None, Option(min=1, help="Pictures per step, instead of the recipe's.")] = None,
     learning_rate: Annotated[float | None, Option(help="Of either net, instead of the recipe's.")] = None,
+    precision: Annotated[str | None, Option(help="fp32, or bf16 for chips that know it; else the recipe's.")] = None,
     switch_t: Annotated[int | None, Option(help="Where sampling changes nets, instead of the recipe's.")] = None,
     symmetry: Annotated[
         str | None, Option(help="Of the product: none, horizontal, vertical, flips, or turns; else the recipe's.")
@@ -70,7 +71,7 @@ def defect_gen(
         chosen = load_recipe(
             recipe,
             _given(switch_t=switch_t, symmetry=symmetry),
-            _given(steps=steps, batch=batch, learning_rate=learning_rate),
+            _given(steps=steps, batch=batch, learning_rate=learning_rate, precision=precision),
         )
         samples, names, normal = _read(
             _open(data, format, category, material, seed),
