@@ -26,12 +26,14 @@ class SurfacesModule(L.LightningDataModule):
         self.count, self.size = count, size
 
     def setup(self, stage: str) -> None:
+        """Open the parts, once on every rank."""
         train_set = Surfaces(self.count, size=self.size, binary=True)
         # the two lines
         augment = InOutAugment(generators=[MemSegPaste(), StrokePaste()], ratio=0.5)
         self.train = augment(train_set, transform=TO_TENSOR)
 
     def train_dataloader(self) -> DataLoader:
+        """Load them."""
         # it shares itself out to the ranks, and Lightning tells it the epoch
         return DataLoader(self.train, batch_size=8, sampler=self.train.sampler())
 
@@ -44,11 +46,13 @@ class Classifier(L.LightningModule):
         self.model = resnet18(num_classes=2)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        """Return the loss of one batch."""
         loss = nn.functional.cross_entropy(self.model(batch["image"]), batch["label"])
         self.log("loss", loss, on_epoch=True, on_step=False, sync_dist=True)
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the optimiser."""
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
 
 
