@@ -21,10 +21,10 @@ def run(out, *arguments):
 
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory):
-    """MVTec AD's layout: 4 cracks and 2 holes, of which half are for training, and 3 good tiles."""
+    """MVTec AD's layout: four cracks and four holes, of which half are for training, and three good tiles."""
     root = tmp_path_factory.mktemp("tiles")
     rng = np.random.default_rng(0)
-    for name, count in (("train/good", 3), ("test/crack", 4), ("test/hole", 4)):
+    for name, count in (("train/good", 3), ("test/good", 1), ("test/crack", 4), ("test/hole", 4)):
         for k in range(count):
             (root / name).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(root / name / f"{k}.png"), rng.integers(90, 110, (40, 56), np.uint8))
