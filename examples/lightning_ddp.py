@@ -72,4 +72,4 @@ if __name__ == "__main__":
     )
     data = SurfacesModule(32, (64, 64)) if quick else SurfacesModule(2000, (128, 128))
     trainer.fit(Classifier(), data)
-    print(f"{trainer.global_step} steps: loss {trainer.callback_metrics['loss']:.3f}")
+    print(f"loss {trainer.callback_metrics['loss']:.3f}")
