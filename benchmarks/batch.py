@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -228,7 +229,7 @@ def main() -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="the GPU's rows at tiny sizes on the CPU; writes nothing"
     )
-    parser.add_argument("--output", default=RESULTS / "batch.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "batch.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)

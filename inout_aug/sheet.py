@@ -13,7 +13,7 @@ import numpy as np
 from inout_aug._panels import FAINT, PAPER, Canvas, Colour, close_up, display_range, fit, to_rgb, wrap, write
 from inout_aug.augment import InOutAugment
 from inout_aug.layout import Layout, declared_layout, infer_layout
-from inout_aug.plugin import Paster
+from inout_aug.plugin import Paster, SampleSource
 from inout_aug.sample import REAL, Image, Sample
 
 _GAP, _SEAM, _BAR = 16, 2, 4
@@ -99,7 +99,7 @@ def contact_sheet(
 
 def paste_sheet(
     dataset: Any,
-    paster: Paster,
+    paster: Paster | SampleSource,
     *,
     n: int = 16,
     real: int = 4,
@@ -108,13 +108,13 @@ def paste_sheet(
     layout: Layout | None = None,
     **options: Any,
 ) -> Canvas:
-    """Draw real defects of a dataset, then what a paster makes of its normal images.
+    """Draw real defects of a dataset, then what a paster makes of its normal images, or what a cache holds.
 
     The synthetic samples are those that `InOutAugment(generators=[paster], n_aug=n, seed=seed)` adds in epoch 0.
 
     Args:
         dataset: Map-style; see `InOutAugment`.
-        paster: Paints the defects.
+        paster: Paints the defects; or samples that there are.
         n: Number of synthetic samples.
         real: Most real defects to show, evenly spaced in the dataset.
         seed: Of the draws.

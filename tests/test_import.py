@@ -8,9 +8,12 @@ socket.socket.connect = refuse
 import torch, torchvision
 before = set(sys.modules)
 import inout_aug
-loaded = {name.split(".")[0] for name in set(sys.modules) - before}
+new = set(sys.modules) - before
+# the compiler takes seconds to import
+loaded = {name.split(".")[0] for name in new} | {name for name in new if name == "torch._dynamo"}
 print(sorted(loaded & {"matplotlib", "albumentations", "noise", "rich", "typer", "ray", "timm", "diffusers",
-                       "transformers", "torchmetrics", "datasets", "scipy", "fsspec", "anomalib", "pickletools"}))
+                       "transformers", "torchmetrics", "datasets", "scipy", "fsspec", "anomalib", "pickletools",
+                       "kornia", "torch._dynamo"}))
 """
 
 

@@ -23,7 +23,7 @@ from inout_aug.cli._network import predict, train
 from inout_aug.cli._pictures import Collate, Pictures, Size
 from inout_aug.dataset import InOutDataset
 from inout_aug.datasets import few_shot
-from inout_aug.plugin import Paster
+from inout_aug.plugin import Member, Paster, distribution_of
 
 # yields what `Collate` makes of items
 Loader: TypeAlias = DataLoader[Any]
@@ -39,13 +39,13 @@ class Arm:
 
     Attributes:
         name: In the table and the chart.
-        paster: Makes the synthetic positives.
+        members: Make the synthetic positives, in equal parts of either distribution.
         real: Share of real ones among the positives that are drawn, which are half of all; None to draw real samples
             alone, as they come.
     """
 
     name: str
-    paster: Paster
+    members: tuple[Member, ...]
     real: float | None
 
     @property
@@ -113,25 +113,30 @@ class Outcome:
         return [score.auroc for score in self.scores]
 
 
-def make_arms(pasters: Mapping[str, Paster]) -> list[Arm]:
-    """Return the arms to compare: nothing synthetic, the control, and one for each paster by name.
+def make_arms(members: Mapping[str, Member]) -> list[Arm]:
+    """Return the arms to compare: nothing synthetic, the control, one for each member by name, and In&Out.
 
     The control draws from the same wrapped dataset, but only real positives, as many as the others have in all. What a
-    paster gains over it is not due to the balance of the classes.
+    member gains over it is not due to the balance of the classes. In&Out is the mix of all members, where some are
+    in-distribution and some out-of-distribution.
     """
-    first = next(iter(pasters.values()))
-    return [
-        Arm("no synthetic data", first, None),
-        Arm("oversampled real", first, 1.0),
-        *(Arm(f"with {name}", paster, 0.5) for name, paster in pasters.items()),
+    everything = tuple(members.values())
+    arms = [
+        Arm("no synthetic data", everything, None),
+        Arm("oversampled real", everything, 1.0),
+        *(Arm(f"with {name}", (member,), 0.5) for name, member in members.items()),
     ]
+    if {distribution_of(member) for member in everything} == {"in", "out"}:
+        arms.append(Arm("In&Out", everything, 0.5))
+    return arms
 
 
-def wrap(pictures: Pictures, paster: Paster, shots: int, seed: int) -> InOutDataset:
+def wrap(pictures: Pictures, members: Sequence[Member], shots: int, seed: int) -> InOutDataset:
     """Return all normal images, `shots` defective ones, and half as many synthetic ones as there are of both."""
     few = Subset(pictures, few_shot(pictures.targets, shots, seed=seed))
-    # a copy, since a paster may keep a cache that is not made for threads
-    return InOutAugment(generators=[deepcopy(paster)], ratio=_RATIO, seed=seed)(few, mask_value=1)
+    # copies, since a paster may keep a cache that is not made for threads
+    own = [deepcopy(member) if isinstance(member, Paster) else member for member in members]
+    return InOutAugment(generators=own, ratio=_RATIO, seed=seed)(few, mask_value=1)
 
 
 def draws(arm: Arm, dataset: InOutDataset, count: int, seed: int) -> Sampler[int]:
@@ -199,7 +204,7 @@ def _train_and_score(
     arm: Arm, seed: int, training: Pictures, test: Pictures, protocol: Protocol, tick: Callable[[], object]
 ) -> Score:
     collate = Collate(training, protocol.size)
-    dataset = wrap(training, arm.paster, protocol.shots, seed)
+    dataset = wrap(training, arm.members, protocol.shots, seed)
     sampler = draws(arm, dataset, protocol.steps * BATCH, seed)
     loader: Loader = DataLoader(dataset, BATCH, sampler=sampler, collate_fn=collate)
     network = train(loader, channels=len(collate.mean), steps=protocol.steps, seed=seed, tick=tick)

@@ -38,7 +38,8 @@ class Findings:
         test: Test images.
         protocol: What the arms have in common.
         outcomes: Of the arms, those of the plain training and of the control first.
-        summaries: Of the wrapped training sets of the first seed, by generator.
+        summaries: Of the wrapped training sets of the first seed, by arm.
+        notes: What is to be known of the generators, a sentence each.
         sheets: Contact sheets, by generator.
         seconds: How long it took.
     """
@@ -50,6 +51,7 @@ class Findings:
     protocol: Protocol
     outcomes: Sequence[Outcome]
     summaries: Mapping[str, Summary]
+    notes: Sequence[str]
     sheets: Mapping[str, Canvas]
     seconds: float
 
@@ -237,10 +239,13 @@ def _lines(findings: Findings) -> list[str]:
         "images, AdamW, random flips; the same settings for every dataset.",
         "- *No synthetic data*: the real images as they come. *Oversampled real*: half of every epoch are real "
         "defects, again and again (the control). *With* a generator: of that half, half are synthetic, "
-        "`train.sampler(positives=0.5, real=0.5)`.",
+        "`train.sampler(positives=0.5, real=0.5)`. *In&Out*: of all generators, half in- and half out-of-distribution.",
+        *(f"- {note}" for note in findings.notes),
     ]
     for name, summary in findings.summaries.items():
-        lines += ["", f"## {name}", "", "```", str(summary), "```", "", f"![{name}]({sheet_name(name)})"]
+        lines += ["", f"## Training set {name}", "", "```", str(summary), "```"]
+    for name in findings.sheets:
+        lines += ["", f"## {name}", "", f"![{name}]({sheet_name(name)})"]
     installed = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     machine = f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} CPU cores"
     return [*lines, "", f"{installed}; {machine}; {findings.seconds:.0f} s."]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Exit, Option, Typer, confirm, echo
 
 from inout_aug.cli._errors import one_line_errors
+from inout_aug.cli.fill import fill
 
 if TYPE_CHECKING:
     from inout_aug.cache.review import Review
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _SHAPES = 6
 
 app = Typer(help="Caches of generated samples.", no_args_is_help=True)
+app.command()(fill)
 
 Where = Annotated[str, Argument(help="Folder or URL of the cache.", metavar="CACHE")]
 

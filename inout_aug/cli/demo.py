@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from inout_aug.cli._pictures import Pictures
-    from inout_aug.plugin import Paster
 
 _FEW = 5
 _MATERIAL = "metal"
 _TRAIN, _TEST = 600, 400
+_CACHED = 128  # in-distribution samples, for all seeds
 
 
 def demo(
@@ -34,9 +34,10 @@ def demo(
     shots: Annotated[str | None, Option(help="Real defects to train with: 0, 5 (default), ... or all.")] = None,
     generator: Annotated[
         list[str] | None,
-        Option(help="memseg (default), cutpaste, nsa, stroke, or one of an installed package; may be repeated."),
+        Option(help="memseg, cutpaste, nsa, stroke, defect-gen, or one of an installed package; may be repeated."),
     ] = None,
     textures: Annotated[Path | None, Option(help="Folder of texture pictures, for memseg.")] = None,
+    checkpoint: Annotated[Path | None, Option(help="What inout-aug train defect-gen made, for defect-gen.")] = None,
     seeds: Annotated[int, Option(min=1, help="Trainings of each kind.")] = 3,
     steps: Annotated[int, Option(min=2, help="Batches of a training.")] = 400,
     pixels: Annotated[int, Option(min=1024, help="Most pixels of an image; a larger one is shrunk.")] = 128 * 128,
@@ -53,30 +54,46 @@ def demo(
         _require("matplotlib", "torchmetrics")
         from rich.console import Console
 
+        from inout_aug.cache import CachedSampler
         from inout_aug.cli._experiment import Protocol, make_arms, run, wrap
+        from inout_aug.cli._members import about, create_members, fill
         from inout_aug.cli._pictures import Pictures, common_size, extent
         from inout_aug.cli._report import Findings, check_folder, reading, rich_table, write_report
+        from inout_aug.plugin import Paster, SampleSource
+        from inout_aug.sample import Sample
         from inout_aug.sheet import paste_sheet
 
-        pasters = _create(generator or ["memseg"], textures)
         name, train_part, test_part = _open(data, format, category, material, seed)
-        check_folder(out, list(pasters))
+        learned = checkpoint is not None or (data is None and material in (None, _MATERIAL))
+        chosen = generator or (["memseg", "defect-gen"] if learned else ["memseg"])
+        members = create_members(chosen, {"textures": textures, "checkpoint": checkpoint})
+        check_folder(out, list(members))
         with _progress() as progress:
             size = common_size(train_part, pixels)
             train = Pictures(train_part, size, _bar(progress, "reading training images", len(train_part)))
             test = Pictures(test_part, size, _bar(progress, "reading test images", len(test_part)))
             wanted = _shots(shots, train, test)
             protocol = Protocol(shots=wanted, seeds=range(seed, seed + seeds), steps=steps, size=extent(train, test))
+        normals = [Sample(item["image"]) for item in train.items if not item["label"]]
+        ready: dict[str, Paster | SampleSource] = {}
+        notes = []
+        for k, each in members.items():
+            if isinstance(each, Paster | SampleSource):
+                ready[k] = each
+            else:
+                ready[k] = CachedSampler(fill(each, None, _CACHED, hosts=normals, seed=seed), repeat=True)
+                notes.append(f"*{k}*: {_CACHED} samples, cached once for all seeds. {about(each)}")
+        with _progress() as progress:
             sheets = {
-                k: paste_sheet(train, paster, n=12, seed=seed, title=f"{k} on {name}") for k, paster in pasters.items()
+                k: paste_sheet(train, each, n=12, seed=seed, title=f"{k} on {name}") for k, each in ready.items()
             }
-            arms = make_arms(pasters)
+            arms = make_arms(ready)
             bars = {arm.name: _bar(progress, arm.name, seeds * steps) for arm in arms if arm.learns(wanted)}
             outcomes = run(arms, train, test, protocol, lambda arm: bars[arm.name]())
         summaries = {}
-        for k, paster in pasters.items():
-            echo(f"Training set with {k}, seed {seed}:")
-            summaries[k] = wrap(train, paster, wanted, seed).summary()
+        for arm in arms[2:]:
+            echo(f"Training set {arm.name}, seed {seed}:")
+            summaries[arm.name] = wrap(train, arm.members, wanted, seed).summary()
             echo()
         findings = Findings(
             data=name,
@@ -86,6 +103,7 @@ def demo(
             protocol=protocol,
             outcomes=outcomes,
             summaries=summaries,
+            notes=notes,
             sheets=sheets,
             seconds=time.perf_counter() - began,
         )
@@ -100,31 +118,6 @@ def _require(*packages: str) -> None:
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise ImportError(f"the demo needs {' and '.join(missing)}: pip install 'inout-aug[demo]'")
-
-
-def _create(names: Sequence[str], textures: Path | None) -> dict[str, Paster]:
-    """Return pasters by name.
-
-    Raises:
-        KeyError: Nothing of a name is installed.
-        ValueError: A name stands there twice, or is that of no paster, or there are textures but no memseg.
-    """
-    from inout_aug.plugin import Paster, create
-
-    if textures is not None and "memseg" not in names:
-        raise ValueError("--textures is for --generator memseg")
-    if len(set(names)) < len(names):
-        raise ValueError(f"give each --generator once; got {', '.join(names)}")
-    pasters: dict[str, Paster] = {}
-    for name in names:
-        options = {"textures": textures} if name == "memseg" and textures is not None else {}
-        member = create(name, **options)
-        if not isinstance(member, Paster):
-            raise ValueError(
-                f"{name} does not paint on hosts; the demo is for memseg, cutpaste, nsa, stroke and the like"
-            )
-        pasters[name] = member
-    return pasters
 
 
 def _open(

@@ -157,7 +157,6 @@ class BatchPaste(nn.Module):
         """Go on at a saved step."""
         self.set_epoch(state["epoch"], step=state["step"])
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch gives it no type
     def draw(self, images: Tensor, *, key: tuple[int, int] | None = None) -> BatchDraws:
         """Draw what is random about the next batch, on the CPU.
 
@@ -206,6 +205,8 @@ class BatchPaste(nn.Module):
         if not self.training or not len(images) or not self.ranges.share:
             return given
         self._look_once(images)
+        if draws is None and torch.compiler.is_compiling():
+            raise ValueError("compiled code cannot draw random numbers: give draws=paste.draw(images).to(device)")
         draws = (self.draw(images) if draws is None else draws).to(images.device)
         # autocast would round the products of the field
         with torch.autocast(images.device.type, enabled=False), torch.no_grad():

@@ -37,7 +37,7 @@ def test_the_arms_differ_in_what_they_draw(training):
     assert [arm.name for arm in arms] == ["no synthetic data", "oversampled real", "with memseg", "with stroke"]
     counts = {}
     for arm in arms:
-        dataset = wrap(training, arm.paster, 4, seed=0)
+        dataset = wrap(training, arm.members, 4, seed=0)
         drawn = np.array(list(draws(arm, dataset, 640, seed=0)))
         assert len(drawn) == 640
         real = drawn[drawn < 58]
@@ -53,7 +53,7 @@ def test_the_arms_differ_in_what_they_draw(training):
 
 def test_the_control_repeats_the_same_few_real_defects(training):
     control = make_arms({"memseg": MemSegPaste()})[1]
-    dataset = wrap(training, control.paster, 2, seed=5)
+    dataset = wrap(training, control.members, 2, seed=5)
     drawn = [dataset[index]["path"] for index in draws(control, dataset, 100, seed=0) if dataset.targets[index]]
     assert len(drawn) == 50
     assert set(drawn) <= {item["path"] for item in training if item["label"]}

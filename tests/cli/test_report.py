@@ -24,7 +24,8 @@ def findings(*precisions, shots=4):
         test=Pictures(Surfaces(40, size=SIZE), SIZE),
         protocol=Protocol(shots=shots, seeds=seeds, steps=10, size=SIZE),
         outcomes=[Outcome(*each) for each in zip(make_arms({"stroke": StrokePaste()}), trained, scores, strict=True)],
-        summaries={"stroke": Summary(58, 4, {"StrokePaste": 29})},
+        summaries={"with stroke": Summary(58, 4, {"StrokePaste": 29})},
+        notes=["*stroke*: learned from nothing."],
         sheets={"stroke": np.full((40, 60, 3), 200, np.uint8)},
         seconds=1.0,
     )
@@ -35,6 +36,7 @@ def test_the_page_names_what_was_run_and_shows_its_pictures(tmp_path):
     assert "# Does it help? parts, few-shot: 4 of 6 real defects in training" in page
     assert "| with stroke | 0.740 ± 0.042 | 0.600 ± 0.000 | 0.710, 0.770 |" in page
     assert "synthetic, StrokePaste" in page
+    assert "- *stroke*: learned from nothing." in page
     shown = [line.split("(")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")]
     assert shown == ["average_precision.png", "sheet-stroke.png"]
     for name in shown:

@@ -1,0 +1,92 @@
+"""`inout-aug cache fill`: let a generator make its samples, once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option, echo
+
+from inout_aug.cli._data import Format, open_data
+from inout_aug.cli._errors import one_line_errors
+
+if TYPE_CHECKING:
+    from inout_aug.hosts import Hosts
+
+
+def fill(
+    where: Annotated[str, Argument(help="Folder or URL of the cache.", metavar="CACHE")],
+    generator: Annotated[str, Option(help="defect-gen, or one of an installed package.")],
+    n: Annotated[int, Option("-n", min=1, help="Samples wanted, with those that are there already.")],
+    source: Annotated[
+        str | None, Option("--from", help="Where the generator is loaded from: a folder, or a name on a hub.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, Option(help="Of the generator, as name=value, such as steps=50; may be repeated.")
+    ] = None,
+    data: Annotated[Path | None, Option(help="Folder of normal images, for a generator that changes them.")] = None,
+    format: Annotated[Format | None, Option(help="How that folder is laid out.")] = None,  # noqa: A002
+    category: Annotated[str | None, Option(help="Folder below DATA, for mvtec.")] = None,
+    size: Annotated[str | None, Option(help="Height x width, for a generator of whole images.")] = None,
+    channels: Annotated[int | None, Option(help="1 or 3; default: what the generator learned.")] = None,
+    classes: Annotated[str, Option(help="Defect classes to ask for, as 1,3; default: all.")] = "",
+    strength: Annotated[float, Option(help="Of the defects; 1 is as learned.")] = 1.0,
+    prompt: Annotated[str | None, Option(help="For a generator that takes one.")] = None,
+    seed: Annotated[int, Option(min=0, help="Of the samples.")] = 0,
+    batch_size: Annotated[int, Option(min=1, help="Requests handed to the generator at a time.")] = 8,
+    engine: Annotated[str, Option(help="local, process, or ray.")] = "local",
+) -> None:
+    """Fill a cache, or what is missing of it. Stop it and run it again at will: it goes on where it was."""
+    with one_line_errors():
+        from inout_aug.cli._members import fill as fill_with
+        from inout_aug.plugin import Generator, create
+
+        member = create(generator, *([source] if source else []), **_settings(setting or []))
+        if not isinstance(member, Generator):
+            raise ValueError(f"{generator} needs no cache: it paints on the fly. Give it to InOutAugment as it is")
+        shape = None
+        if size is not None:
+            height, _, width = size.lower().partition("x")
+            if not (height.isdecimal() and width.isdecimal()):
+                raise ValueError(f"--size is HEIGHTxWIDTH in pixels, such as 200x600; got {size!r}")
+            shape = int(height), int(width), channels or int(getattr(member, "channels", 3))
+        numbers = classes.split(",") if classes else []
+        if not all(number.strip().isdecimal() for number in numbers):
+            raise ValueError(f"--classes are numbers from 1, divided by commas; got {classes!r}")
+        cache = fill_with(
+            member,
+            where,
+            n,
+            hosts=None if data is None and format is None else _normals(data, format, category, seed),
+            shape=shape,
+            classes=[int(number) for number in numbers],
+            seed=seed,
+            conditions={"strength": strength, "prompt": prompt},
+            batch_size=batch_size,
+            engine=engine,
+        )
+    echo(f"{where}: {len(cache)} samples of {cache.generator}. In training: CachedSampler({where!r})")
+
+
+def _settings(texts: list[str]) -> dict[str, Any]:
+    settings = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name.isidentifier():
+            raise ValueError(f"--setting is name=value; got {text!r}")
+        try:
+            settings[name] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[name] = value
+    return settings
+
+
+def _normals(data: Path | None, layout: Format | None, category: str | None, seed: int) -> Hosts:
+    import numpy as np
+
+    from inout_aug.datasets._items import ITEM_LAYOUT
+    from inout_aug.hosts import DatasetHosts
+
+    dataset: Any = open_data(data, layout, category=category, seed=seed)
+    return DatasetHosts(dataset, np.flatnonzero(np.asarray(dataset.targets) == 0), ITEM_LAYOUT)
