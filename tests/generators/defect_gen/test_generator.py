@@ -156,16 +156,16 @@ def test_editing_changes_nothing_outside_the_mask(dtype: Any, regions: Any, stre
 
 
 def test_a_region_of_the_users_is_the_mask_and_gets_the_defect() -> None:
-    # the part of the host that a crop around it shows is like the training images
     host = np.full((200, 150, 1), 128, np.uint8)
     region = np.zeros((200, 150), bool)
-    region[100:105, 60:67] = True
+    # in the window that is cut out for it, this is where one of the training images has its crack
+    region[4:9, 14:21] = True
     sample = generator(crop=True, steps=12).edit(host, region, defect_class=1)
     np.testing.assert_array_equal(sample.mask, region)
-    assert sample.origin.params["window"] == [86, 39, 32, 48]
-    inside = sample.image[region]
-    assert inside.min() >= 127
-    assert len(np.unique(inside)) > 1 or inside[0] != 128
+    assert sample.origin.params["window"] == [0, 0, *SIZE]
+    assert sample.image[6, 16:19, 0].tolist() == [250, 250, 250]
+    # fading in over the outermost pixels
+    assert 128 < sample.image[4, 17, 0] < sample.image[5, 17, 0] < 250
 
 
 def test_less_strength_keeps_more_of_the_host() -> None:
