@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import torch.distributed
 from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
 
+from inout_aug._pools import draw_evenly
+from inout_aug._ranks import world
 from inout_aug.seeding import EpochIndex, check_epoch, check_seed, check_state, stream
 
 
@@ -94,7 +95,7 @@ class PositivesSampler(DistributedSampler[int]):
         n_real = round(self._real_share * n_positive)
         counts = (total - n_positive, n_real, n_positive - n_real)
         drawn = [
-            self._draw(pool, count, epoch, number)
+            draw_evenly(pool, count, epoch, self.seed, number)
             for number, (pool, count) in enumerate(zip(self._pools, counts, strict=True))
         ]
         indices = np.concatenate([part[0] for part in drawn])
@@ -106,11 +107,7 @@ class PositivesSampler(DistributedSampler[int]):
 
     def _world(self) -> tuple[int, int]:
         """Return the number of ranks, and this process's."""
-        if self._ranks is not None:
-            return self._ranks
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return torch.distributed.get_world_size(), torch.distributed.get_rank()
-        return 1, 0
+        return self._ranks or world() or (1, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next iteration is; otherwise each iteration is the next epoch.
@@ -148,16 +145,3 @@ class PositivesSampler(DistributedSampler[int]):
             raise ValueError(f"drawn must be in [0, {len(self)}], the draws of an epoch; got {drawn}")
         self._passes = epoch + 1
         self._resumed, self._at = (epoch, drawn), None
-
-    def _draw(
-        self, pool: NDArray[np.int64], count: int, epoch: int, number: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the next `count` indices of an endlessly reshuffled pool, and which time round each of them is."""
-        if not count:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        first, offset = divmod(epoch * count, len(pool))
-        last = (epoch * count + count - 1) // len(pool)
-        rounds = range(first, last + 1)
-        order = np.concatenate([pool[stream(self.seed, number, turn).permutation(len(pool))] for turn in rounds])
-        turns = np.repeat(np.array(rounds), len(pool))
-        return order[offset : offset + count], turns[offset : offset + count]

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch.distributed
 from numpy.typing import NDArray
 from torch.utils.data import IterableDataset, get_worker_info
 
 from inout_aug import containers
+from inout_aug._ranks import world
 from inout_aug.injector import Host, Injector, Slot, forward
 from inout_aug.labels import label_of
 from inout_aug.layout import Fields, Layout, get_field, replace_fields
@@ -224,8 +224,8 @@ class InOutIterableDataset(IterableDataset[Any]):
         return rank * workers + worker, ranks * workers, worker
 
     def _find_world(self) -> tuple[int, int]:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return torch.distributed.get_world_size(), torch.distributed.get_rank()
+        if (ranks := world()) is not None:
+            return ranks
         if "RANK" in os.environ and "WORLD_SIZE" in os.environ:  # set by torchrun before there is a process group
             return int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
         return self._world
