@@ -17,6 +17,7 @@ from torch.utils.data import get_worker_info
 _UNSET = -1
 _WORD = (1 << 64) - 1
 _FEISTEL_ROUNDS = 4
+_POOL_WORDS = 4  # numpy.random.SeedSequence's pool
 
 
 def check_seed(seed: int) -> int:
@@ -50,6 +51,8 @@ def stream(*key: int) -> np.random.Generator:
     """
     # two words for every integer: left to itself, SeedSequence takes (2**32,) for (0, 1)
     words = np.array(key, dtype="<u8").view("<u4")
+    if len(words) < _POOL_WORDS:  # it fills up with zeros, so that (5,) would be (5, 0)
+        words = np.pad(words, (0, _POOL_WORDS + 1 - len(words)), constant_values=1)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
 
 

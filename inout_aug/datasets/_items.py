@@ -142,7 +142,7 @@ def few_shot(targets: Sequence[int], shots: int, *, seed: int = 0) -> list[int]:
         raise ValueError(f"shots must be in [0, {len(defective)}], the number of defective samples; got {shots}")
     drawn: Counter[int] = Counter()
     turns = []
-    for position in stream(check_seed(seed)).permutation(defective).tolist():
+    for position in stream(check_seed(seed), 0).permutation(defective).tolist():
         turns.append((drawn[int(labels[position])], position))
         drawn[int(labels[position])] += 1
     turns.sort(key=lambda turn: turn[0])

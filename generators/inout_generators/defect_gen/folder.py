@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FILE = "defect_gen.json"
 _FORMAT = 1
 _NETS = ("large", "local")
+# generators that come with the package, a folder each
+_SHIPPED = Path(__file__).parents[1] / "checkpoints"
 # constructor arguments that are stored as they are
 _PLAIN = ("crop", "switch_t", "sampler", "steps", "regions", "min_area", "feather", "provenance")
 
@@ -83,12 +85,18 @@ def load(path: PathLike, revision: str | None = None) -> tuple[DefectGenUNet, De
 
 
 def _local(path: PathLike, revision: str | None) -> Path:
-    """Return the folder, fetched from the Hub if it is none here."""
+    """Return the folder: the user's, one that comes with the package, or one fetched from the Hub."""
     name = str(path)
     if Path(path).is_dir():
         return Path(path)
+    shipped = sorted(folder.name for folder in _SHIPPED.iterdir() if folder.is_dir())
+    if name in shipped:
+        return _SHIPPED / name
     if Path(path).exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise FileNotFoundError(f"{name} is no folder, and no repository of the Hugging Face Hub (owner/name)")
+        raise FileNotFoundError(
+            f"{name} is no folder, none of the generators that come with the package ({', '.join(shipped)}), and no "
+            "repository of the Hugging Face Hub (owner/name)"
+        )
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))

@@ -160,11 +160,14 @@ class DefectGen:
         )
 
     @classmethod
-    def from_pretrained(cls, path: PathLike, *, revision: str | None = None, **settings: Any) -> DefectGen:
+    def from_pretrained(
+        cls, path: PathLike = "surfaces", *, revision: str | None = None, **settings: Any
+    ) -> DefectGen:
         """Load a generator from a folder that `save_pretrained` wrote, or from the Hugging Face Hub.
 
         Args:
-            path: The folder, or the name of a repository, `owner/name`.
+            path: The folder; the name of a repository, `owner/name`; or "surfaces", which comes with the package: the
+                defects of `inout_aug.datasets.Surfaces(materials=("metal",))` at half its size.
             revision: Branch, tag or commit of the repository.
             settings: Of the constructor, such as `device`, `steps` or `sampler`, where they are to differ.
 

@@ -105,7 +105,7 @@ def recipe_names() -> list[str]:
 
     Example:
         >>> recipe_names()
-        ['paper', 'small', 'tiny']
+        ['paper', 'small', 'surfaces', 'tiny']
     """
     found = (entry.name for entry in _shipped().iterdir())
     return sorted(
