@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -62,8 +62,13 @@ def replacing(path: PathLike) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write_tensors(path: PathLike, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(path: PathLike, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors of any device and layout as one safetensors file.
+
+    Args:
+        path: The file; folders on the way are made.
+        tensors: By name.
+        metadata: Kept in the file's header; see `read_metadata`.
 
     Raises:
         OSError: It cannot be written; an older file of this name is untouched.
@@ -72,7 +77,7 @@ def write_tensors(path: PathLike, tensors: Mapping[str, Tensor]) -> None:
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replacing(path) as unfinished:
         # save_file would make a file that only its owner can read
-        unfinished.write_bytes(save(plain, metadata={"format": "pt"}))
+        unfinished.write_bytes(save(plain, metadata={"format": "pt", **(metadata or {})}))
 
 
 def read_tensors(path: PathLike) -> dict[str, Tensor]:
@@ -90,13 +95,20 @@ def read_tensors(path: PathLike) -> dict[str, Tensor]:
         if start.startswith(_PICKLES):
             raise CheckpointError(
                 f"{path} is a pickle, which can run any code when it is read; expected safetensors. Checkpoints of the "
-                "official Defect-Gen code are converted by `inout-aug convert`"
+                "official Defect-Gen code are converted by `inout-aug convert`; for others, load it where it can do no "
+                "harm and write it with safetensors.torch.save_file"
             ) from error
         raise CheckpointError(
             f"{path} is no whole safetensors file: {error}. It was cut short in a download or a copy, or is of another "
             "kind; fetch it again"
         ) from error
     return tensors
+
+
+def read_metadata(path: PathLike) -> dict[str, str]:
+    """Return what a whole safetensors file says of itself beside its tensors."""
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
 
 
 def write_json(path: PathLike, value: Mapping[str, Any]) -> None:
@@ -146,9 +158,9 @@ differs in weight (1, 3) instead of (1, 2)
         if key in tensors and tensors[key].shape != value.shape
     )
     problems = {
-        "missing": _some(key for key in wanted if key not in tensors),
-        "unexpected": _some(key for key in tensors if key not in wanted),
-        "shape differs in": _some(misshaped),
+        "missing": some(key for key in wanted if key not in tensors),
+        "unexpected": some(key for key in tensors if key not in wanted),
+        "shape differs in": some(misshaped),
     }
     if any(problems.values()):
         listed = "; ".join(f"{problem} {keys}" for problem, keys in problems.items() if keys)
@@ -201,8 +213,13 @@ def load_net(kind: type[Net], folder: PathLike) -> Net:
     return net.eval()
 
 
-def _some(keys: Iterable[str]) -> str:
-    """Show the first of many."""
+def some(keys: Iterable[str]) -> str:
+    """Return the first few of many names, for a message.
+
+    Example:
+        >>> some("abcdef")
+        'a, b, c, d and 2 more'
+    """
     listed = list(keys)
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return ", ".join(listed[:_SHOWN]) + more

@@ -14,8 +14,9 @@ from inout_generators.common.checkpoints import PathLike
 
 # those of the In&Out and DIAG papers' prompts; other words cost a token a letter
 WORDS = (
-    "a background copper crack cracked marks metal of on photo scratch scratched scratches skt the wall white"
-).split()
+    *("a", "background", "copper", "crack", "cracked", "marks", "metal", "of", "on"),
+    *("photo", "scratch", "scratched", "scratches", "skt", "the", "wall", "white"),
+)
 _SUFFIX = "</w>"
 _PROMPT_TOKENS = 77
 
