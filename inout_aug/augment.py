@@ -61,7 +61,8 @@ class InOutAugment:
         normal_label: The dataset's label of normal samples, or that class's name. Default: the class named good, ok,
             normal or the like, if the dataset names its classes, else 0.
         positive_label: The label that synthetic positives get, or its name, or a label for each defect class. Default:
-            the one other label that the dataset has, else 1.
+            the one other label that the dataset has, else 1. With one label for all, and real masks that know one class
+            of defects, the masks of cached samples of other classes become that class too.
 
     Raises:
         ValueError: Not exactly one of `ratio`, `n_aug` and `balance` is given, or a value is out of range.
@@ -217,7 +218,10 @@ class InOutAugment:
             _same_layout(found, _infer(witnesses[0], mask_value, denormalize, defaults), first, witnesses[0])
         kinds = [kind for item in witnesses if isinstance(found, Detection) for kind in found.categories(item)]
         rule = infer_rule(np.append(real_labels, kinds).astype(np.int64), normal, self.positive_label, names)
-        return self._wrap_map(dataset, with_mask_value(found, witnesses or [first]), apply, real_labels, rule)
+        known = with_mask_value(found, witnesses or [first])
+        if not isinstance(rule.positive, Mapping):
+            rule = replace(rule, one_mask_class=_highest_class(known, witnesses) <= 1)
+        return self._wrap_map(dataset, known, apply, real_labels, rule)
 
     def _normal_of(self, layout: Layout, names: Mapping[str, int]) -> int:
         """Return the label of normal samples."""
@@ -351,6 +355,12 @@ def _ready(member: Member, count: int, like: Sample, seed: int, hosts: Hosts | N
     from inout_aug.cache.sampler import cached
 
     return cached(member, count, like, seed, hosts)
+
+
+def _highest_class(layout: Layout, items: Sequence[Any]) -> int:
+    """Return the highest defect class in the masks of items, 0 without masks."""
+    masks = (layout.unpack(item).mask for item in items)
+    return max((int(mask.max()) for mask in masks if mask is not None), default=0)
 
 
 def _spread(indices: NDArray[np.intp], count: int) -> NDArray[np.intp]:

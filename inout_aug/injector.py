@@ -91,7 +91,8 @@ class Injector:
         maker, name = self.members[slot.member], self.names[slot.member]
         if not isinstance(maker, Paster):
             made = maker(slot.position, slot.turn)
-            return replace(made, label=self.rule.label_of(made.label)), self.template
+            mask = self.rule.mask_of(made.mask, made.label)
+            return replace(made, mask=mask, label=self.rule.label_of(made.label)), self.template
         refusals = []
         for attempt in range(_MAX_HOSTS):
             index, item = host_at(attempt)

@@ -14,6 +14,7 @@ from torch.utils.data import ConcatDataset, Subset
 from inout_aug import containers
 from inout_aug.detection import Detection
 from inout_aug.layout import Fields, Layout, get_field
+from inout_aug.sample import Mask
 
 NORMAL_NAMES = frozenset(
     {"good", "ok", "normal", "negative", "no_defect", "nodefect", "non_defective", "defect_free", "healthy", "pass"}
@@ -28,11 +29,13 @@ class LabelRule:
         normal: Label of normal samples.
         positive: Label of every synthetic positive, or a label for each defect class.
         any_label: Real samples may have other labels too.
+        one_mask_class: Masks know one class of defects: those of all classes become 1, as their labels become one.
     """
 
     normal: int
     positive: int | Mapping[int, int]
     any_label: bool = False
+    one_mask_class: bool = False
 
     def label_of(self, defect_class: int) -> int:
         """Return the dataset's label of a defect class.
@@ -47,6 +50,12 @@ class LabelRule:
                 f"positive_label= has no entry for defect class {defect_class}; it has {dict(self.positive)}. Add one"
             )
         return self.positive[defect_class]
+
+    def mask_of(self, mask: Mask | None, defect_class: int) -> Mask | None:
+        """Return the mask of a sample of a defect class, with the classes that the dataset's masks know."""
+        if mask is None or not self.one_mask_class or defect_class == 1:
+            return mask
+        return np.minimum(mask, 1)
 
     def knows(self, label: int) -> bool:
         """Return whether normal or synthetic samples have this label, or a real one may."""

@@ -243,3 +243,40 @@ def test_representations_tell_what_it_is():
     augment = InOutAugment(generators=[MemSegPaste()], ratio=0.5)
     assert repr(augment).startswith("InOutAugment(generators=[MemSegPaste(")
     assert repr(augment(Parts(20))) == "InOutDataset(20 real + 10 synthetic, Parts)"
+
+
+class TwoClasses:
+    """Cached samples of the defect classes 1 and 2 in turn."""
+
+    name, fingerprint, distribution = "TwoClasses", "two", "in"
+
+    def bind(self, count, like, seed):
+        return _TwoDraws(np.arange(count) % 2 + 1, like)
+
+
+class _TwoDraws:
+    def __init__(self, classes, like):
+        self.classes, self.like = classes.astype(np.uint8), like
+
+    def __call__(self, position, epoch):
+        mask = np.zeros(self.like.size, np.uint8)
+        mask[2:5, 2:5] = self.classes[position]
+        return Sample(self.like.image, mask, int(self.classes[position]))
+
+
+@pytest.mark.parametrize(
+    ("real_ids", "positive_label", "expected"),
+    [((1,), None, {1}), ((1,), {1: 1, 2: 1}, {1, 2}), ((1, 2), 1, {1, 2}), ((), None, {1})],
+)
+def test_masks_of_all_classes_are_one_where_the_dataset_knows_one(real_ids, positive_label, expected):
+    def item(k):
+        mask = np.zeros((32, 32), np.uint8)
+        mask[:4, :4] = k
+        return {"image": np.full((32, 32, 3), 90, np.uint8), "mask": mask, "label": int(k > 0)}
+
+    real = [item(0)] * 4 + [item(k) for k in real_ids]
+    augment = InOutAugment(generators=[TwoClasses()], n_aug=6, positive_label=positive_label)
+    train = augment(real, mask_value=1)
+    made = [train[index] for index in range(len(real), len(train))]
+    assert {item["label"] for item in made} == {1}
+    assert {int(item["mask"].max()) for item in made} == expected

@@ -160,9 +160,7 @@ class DefectGen:
         )
 
     @classmethod
-    def from_pretrained(
-        cls, path: PathLike = "surfaces", *, revision: str | None = None, **settings: Any
-    ) -> DefectGen:
+    def from_pretrained(cls, path: PathLike = "surfaces", *, revision: str | None = None, **settings: Any) -> DefectGen:
         """Load a generator from a folder that `save_pretrained` wrote, or from the Hugging Face Hub.
 
         Args:
