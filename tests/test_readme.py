@@ -1,6 +1,7 @@
 """The README's Python runs as printed, on a small stand-in for the reader's dataset."""
 
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from inout_aug.datasets import Surfaces
 from standin import Noise
 
 README = Path(__file__).parents[1] / "README.md"
+CHECKPOINT = README.parent / "generators/inout_generators/checkpoints/surfaces"
 
 
 def blocks(language):
@@ -23,6 +25,7 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     for i in range(3):
         picture = np.random.default_rng(i).integers(0, 256, (80, 80, 3), np.uint8)
         cv2.imwrite(str(tmp_path / "textures" / f"{i}.png"), picture)
+    shutil.copytree(CHECKPOINT, tmp_path / "ckpt")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("INOUT_CACHE", str(tmp_path / "cache"))
     namespace = {
