@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FEW = 5
 _MATERIAL = "metal"
 _TRAIN, _TEST = 600, 400
-_CACHED = 128  # in-distribution samples, for all seeds
+_CACHED = 64  # in-distribution samples, for all seeds
 
 
 def demo(
@@ -84,9 +84,7 @@ def demo(
                 ready[k] = CachedSampler(fill(each, None, _CACHED, hosts=normals, seed=seed), repeat=True)
                 notes.append(f"*{k}*: {_CACHED} samples, cached once for all seeds. {about(each)}")
         with _progress() as progress:
-            sheets = {
-                k: paste_sheet(train, each, n=12, seed=seed, title=f"{k} on {name}") for k, each in ready.items()
-            }
+            sheets = {k: paste_sheet(train, each, n=12, seed=seed, title=f"{k} on {name}") for k, each in ready.items()}
             arms = make_arms(ready)
             bars = {arm.name: _bar(progress, arm.name, seeds * steps) for arm in arms if arm.learns(wanted)}
             outcomes = run(arms, train, test, protocol, lambda arm: bars[arm.name]())

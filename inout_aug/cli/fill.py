@@ -87,6 +87,7 @@ def _normals(data: Path | None, layout: Format | None, category: str | None, see
 
     from inout_aug.datasets._items import ITEM_LAYOUT
     from inout_aug.hosts import DatasetHosts
+    from inout_aug.labels import read_labels
 
     dataset: Any = open_data(data, layout, category=category, seed=seed)
-    return DatasetHosts(dataset, np.flatnonzero(np.asarray(dataset.targets) == 0), ITEM_LAYOUT)
+    return DatasetHosts(dataset, np.flatnonzero(read_labels(dataset, ITEM_LAYOUT, None) == 0), ITEM_LAYOUT)

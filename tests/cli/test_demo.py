@@ -1,3 +1,5 @@
+import sys
+
 import cv2
 import pytest
 from typer.testing import CliRunner
@@ -79,6 +81,18 @@ def test_procedural_surfaces_need_no_data(tmp_path):
     result = run("--steps", 2, "--seeds", 1, "--pixels", 1024, "--material", "cast", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert "procedural cast surfaces, few-shot: 5 of 60" in result.stdout
+
+
+def test_the_procedural_metal_shows_the_whole_mix(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["inout_aug.cli.demo"], "_CACHED", 3)
+    monkeypatch.setenv("INOUT_CACHE", str(tmp_path / "cache"))
+    result = run("--steps", 2, "--seeds", 1, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    for arm in ("no synthetic data", "oversampled real", "with memseg", "with defect-gen", "In&Out"):
+        assert f"| {arm} |" in page
+    assert "It learned from 20 defective images of scratch, spot, crack, dent." in page
+    assert (tmp_path / "out" / "sheet-defect-gen.png").exists()
 
 
 def test_textures_go_to_memseg(quick, parts):
