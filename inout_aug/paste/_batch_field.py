@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Per lattice cell, at the finest cells; a field interpolated between them is off by less than 0.02 (measured).
-_SAMPLES = 8
+# Per lattice cell, at the finest cells: there a field is off by up to 0.05, at twice as large ones by 0.015 (measured).
+_SAMPLES = 5
 _WORD = 0xFFFFFFFF
+# That the CPU samples at a time, in memory that then is used again: fresh memory costs more than the work in it.
+_PIXELS = 1 << 18
 
 
 def rotated_fields(
@@ -53,16 +55,25 @@ def rotated_fields(
     fade_y, offset_y = _weights(extent_y, most_y)
     fade_x, offset_x = _weights(extent_x, most_x)
     gradient_y, gradient_x = gradients(seed, most_y + 1, most_x + 1)
-    ramps = torch.bmm(gradient_x, offset_x.mT)
-    fades = torch.bmm(gradient_y, fade_x.mT)
-    canvas = torch.bmm(torch.cat([fade_y, offset_y], 2), torch.cat([ramps, fades], 1)).mul_(math.sqrt(2))
+    left = torch.cat([fade_y, offset_y], 2)
+    right = torch.cat([torch.bmm(gradient_x, offset_x.mT), torch.bmm(gradient_y, fade_x.mT)], 1).mul_(math.sqrt(2))
 
     # from the picture's centre in pixels to the canvas, whose edges are at -1 and 1
-    y = torch.arange(height, device=cells.device, dtype=torch.float32) - (height - 1) / 2
-    x = torch.arange(width, device=cells.device, dtype=torch.float32) - (width - 1) / 2
     scale_y, scale_x = 2 * per_pixel_y / extent_y, 2 * per_pixel_x / extent_x
-    rows = _outer(scale_y * cosine, y, scale_y * sine, x)
-    columns = _outer(-scale_x * sine, y, scale_x * cosine, x)
+    turn = torch.stack([-scale_x * sine, scale_x * cosine, scale_y * cosine, scale_y * sine], 1)
+    eager = cells.device.type == "cpu" and not torch.compiler.is_compiling()
+    some = max(1, _PIXELS // (height * width)) if eager else len(seed)
+    parts = zip(*(torch.split(values, some) for values in (left, right, turn)), strict=True)
+    return torch.cat([_turned(*part, size) for part in parts])
+
+
+def _turned(left: Tensor, right: Tensor, turn: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the canvases `left @ right`, sampled at the pixels of turned pictures."""
+    canvas = torch.bmm(left, right)
+    y, x = (torch.arange(side, device=turn.device, dtype=torch.float32) - (side - 1) / 2 for side in size)
+    x_by_y, x_by_x, y_by_y, y_by_x = turn[:, :, None].unbind(1)
+    columns = (x_by_y * y)[:, :, None] + (x_by_x * x)[:, None]
+    rows = (y_by_y * y)[:, :, None] + (y_by_x * x)[:, None]
     at = torch.stack([columns, rows], 3)
     return F.grid_sample(canvas[:, None], at, mode="bilinear", padding_mode="border", align_corners=True)[:, 0]
 
@@ -91,6 +102,8 @@ def _mix(value: Tensor) -> Tensor:
 def _weights(extent: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """Return the fade weights of evenly spaced samples for each lattice line, and the weights times the offset to it.
 
+    Both are sharpened, since interpolation between samples at distance h is off by `h² f'' / 12` on average.
+
     Args:
         extent: Where the last sample lies, in cells, (K,).
         most: Cells that the lattice has room for.
@@ -98,13 +111,15 @@ def _weights(extent: Tensor, most: int) -> tuple[Tensor, Tensor]:
     Returns:
         float32 (K, samples, most + 1) each.
     """
-    steps = torch.linspace(0, 1, _SAMPLES * most, device=extent.device)
+    samples = _SAMPLES * most
+    steps = torch.arange(-1, samples + 1, device=extent.device) / (samples - 1)
     lines = torch.arange(most + 1, device=extent.device)
     offset = (extent[:, None] * steps)[:, :, None] - lines
     apart = offset.abs().clamp_(max=1)
     fade = 1 - apart**3 * (apart * (6 * apart - 15) + 10)
-    return fade, fade * offset
+    return _sharpened(fade), _sharpened(fade * offset)
 
 
-def _outer(per_y: Tensor, y: Tensor, per_x: Tensor, x: Tensor) -> Tensor:
-    return (per_y[:, None] * y)[:, :, None] + (per_x[:, None] * x)[:, None, :]
+def _sharpened(values: Tensor) -> Tensor:
+    before, at, after = values[:, :-2], values[:, 1:-1], values[:, 2:]
+    return torch.sub(at * (7 / 6), before + after, alpha=1 / 12)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from inout_aug.paste._batch_draws import Slots
+from inout_aug.paste._batch_pixels import Where, pick, read
 from inout_aug.paste.textures import Textures
 from inout_aug.sample import Image
 
@@ -53,7 +54,7 @@ def source_colours(
     bank: Tensor | None,
     slots: Slots,
     hosts: Tensor,
-    where: tuple[Tensor, Tensor, Tensor],
+    where: Where,
     grid: tuple[int, int],
 ) -> Tensor:
     """Return what the sources show at some pixels, before `tint`.
@@ -63,88 +64,93 @@ def source_colours(
         bank: From `texture_bank`; None for the structure source alone.
         slots: As drawn.
         hosts: Which sample each slot paints on, int64 (K,).
-        where: Slot, row and column of each pixel, of shapes that broadcast to one shape S.
+        where: Slot, row and column of each pixel, of shapes that broadcast to S.
         grid: Rows and columns of the shuffled cells.
 
     Returns:
-        float32 (*S, C), in [0, 1].
+        float32 (C, *S), in [0, 1].
     """
-    structure = _structure(images, slots, hosts, where, grid)
+    slot, channels, size = where[0], images.shape[1], (images.shape[2], images.shape[3])
+    structure = as_unit(read(images, pick(hosts, slot), _shuffled(slots, where, size, grid)))
     if bank is None:
         return structure
-    texture = _texture(bank, slots, where, images.shape[1])
-    return torch.where((slots.texture >= 0)[where[0]][..., None], texture, structure)
+    number = pick(slots.texture.long().clamp(min=0), slot)
+    texture = as_unit(read(bank, number, _tiled(slots, where, size, bank.shape[2])))
+    if channels == 1:
+        texture = sum(weight * colour for weight, colour in zip(_LUMA, texture, strict=True))[None]
+    return torch.where(pick(slots.texture >= 0, slot), texture, structure)
 
 
-def _structure(
-    images: Tensor, slots: Slots, hosts: Tensor, where: tuple[Tensor, Tensor, Tensor], grid: tuple[int, int]
-) -> Tensor:
-    """Return the host's own colours, mirrored and with the cells of a grid shuffled."""
+def _shuffled(slots: Slots, where: Where, size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Return which pixels of the host are seen where, with the cells of a grid shuffled and all mirrored."""
     slot, y, x = where
-    height, width = images.shape[2:]
-    rows, columns = grid
-    row, column = y * rows // height, x * columns // width
-    cell = slots.shuffle[slot, row * columns + column].long()
+    (height, width), (rows, columns) = size, grid
+    row, top, highest = _cells(height, rows, slot.device)
+    column, left, widest = _cells(width, columns, slot.device)
+    cell = slots.shuffle.long().view(-1, rows, columns)
     # cells may differ by a pixel in size
-    moved_y = (y + _start(cell // columns, height, rows) - _start(row, height, rows)).clamp(max=height - 1)
-    moved_x = (x + _start(cell % columns, width, columns) - _start(column, width, columns)).clamp(max=width - 1)
-    seen_y = torch.where(slots.mirror_y[slot] > 0, height - 1 - moved_y, moved_y)
-    seen_x = torch.where(slots.mirror_x[slot] > 0, width - 1 - moved_x, moved_x)
-    return as_unit(images[hosts[slot], :, seen_y, seen_x])
+    down = top[cell // columns].clamp(max=height - highest) - top[:, None]
+    right = left[cell % columns].clamp(max=width - widest) - left
+    # seen from the last pixel backwards where mirrored
+    mirror_y, mirror_x = slots.mirror_y.long(), slots.mirror_x.long()
+    stride_y, stride_x = width * (1 - 2 * mirror_y), 1 - 2 * mirror_x
+    first = mirror_y * (height - 1) * width + mirror_x * (width - 1)
+    moved = first[:, None, None] + stride_y[:, None, None] * down + stride_x[:, None, None] * right
+    along = moved[:, :, column] + stride_x[:, None, None] * torch.arange(width, device=slot.device)
+    return pick(along.flatten(), (slot * rows + pick(row, y)) * width + x) + pick(stride_y, slot) * y
 
 
-def _start(cell: Tensor, side: int, cells: int) -> Tensor:
-    """Return the first pixel of a cell along one side."""
-    return (cell * side + cells - 1) // cells
+def _cells(side: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor, int]:
+    """Return the cell of each pixel along one side, the first pixel of each cell, and the pixels of the largest."""
+    first = (torch.arange(cells, device=device) * side + cells - 1) // cells
+    return torch.arange(side, device=device) * cells // side, first, -(-side // cells)
 
 
-def _texture(bank: Tensor, slots: Slots, where: tuple[Tensor, Tensor, Tensor], channels: int) -> Tensor:
-    """Return a texture from a random place on, mirrored beyond its edges."""
+def _tiled(slots: Slots, where: Where, size: tuple[int, int], side: int) -> Tensor:
+    """Return which pixels of a texture are seen where: from a random place on, mirrored beyond its edges."""
     slot, y, x = where
-    side = bank.shape[2]
     period = 2 * side
-    at_y = (y + (slots.crop_y[slot] * period).long()) % period
-    at_x = (x + (slots.crop_x[slot] * period).long()) % period
-    at_y, at_x = torch.minimum(at_y, period - 1 - at_y), torch.minimum(at_x, period - 1 - at_x)
-    colours = as_unit(bank[slots.texture[slot].long().clamp(min=0), :, at_y, at_x])
-    return colours if channels == 3 else _luma(colours)
+
+    def folded(length: int, crop: Tensor) -> Tensor:
+        at = (torch.arange(length, device=crop.device) + (crop * period).long()[:, None]) % period
+        return torch.minimum(at, period - 1 - at)
+
+    row, column = folded(size[0], slots.crop_y) * side, folded(size[1], slots.crop_x)
+    return pick(row.flatten(), slot * size[0] + y) + pick(column.flatten(), slot * size[1] + x)
 
 
 def tint(colours: Tensor, slots: Slots, slot: Tensor, level: Tensor, grey: Tensor) -> Tensor:
-    """Return a source's colours with hue, saturation, contrast and brightness changed as drawn.
+    """Return a source's colours with hue, saturation, contrast and brightness changed as drawn: one affine map.
 
     Args:
-        colours: float32 (*S, C).
+        colours: float32 (C, *S).
         slots: As drawn.
         slot: Slot of each pixel, of a shape that broadcasts to S.
         level: Mean value of each host, float32 (K,): brightness moves away from the nearer end of the range.
         grey: Which hosts are grey, bool (K,): their sources become grey too.
 
     Returns:
-        float32 (*S, C), in [0, 1].
+        float32 (C, *S), in [0, 1].
     """
-    if colours.shape[-1] == 3:
-        saturation = torch.where(grey, 0.0, slots.saturation)[slot][..., None]
-        luma = _luma(colours)
-        red, green, blue = (luma + saturation * (colours - luma)).unbind(-1)
-        # a turn about the grey axis
-        hue = torch.deg2rad(slots.hue)
-        third = ((1 - torch.cos(hue)) / 3)[slot]
-        cosine, sine = torch.cos(hue)[slot], (torch.sin(hue) / math.sqrt(3))[slot]
-        middle = third * (red + green + blue)
-        colours = torch.stack(
-            [
-                cosine * red + middle + sine * (blue - green),
-                cosine * green + middle + sine * (red - blue),
-                cosine * blue + middle + sine * (green - red),
-            ],
-            -1,
-        )
-    shifted = level + slots.shift
+    gain, shifted = slots.contrast, level + slots.shift
     shift = torch.where((shifted < 0) | (shifted > 1), -slots.shift, slots.shift)
-    gain = slots.contrast
-    offset = (1 - gain) * level + shift
-    return (colours * gain[slot][..., None] + offset[slot][..., None]).clamp(0, 1)
+    tinted = pick((1 - gain) * level + shift, slot)
+    for weights, colour in zip(_weights(slots, grey, len(colours)), colours, strict=True):
+        tinted = tinted + pick(gain * weights, slot) * colour
+    return tinted.clamp(0, 1)
+
+
+def _weights(slots: Slots, grey: Tensor, channels: int) -> list[Tensor]:
+    """Return how much of each channel goes into every channel, (C, K), as hue and saturation change."""
+    if channels == 1:
+        return [torch.ones_like(slots.hue)[None]]
+    saturation = torch.where(grey, 0.0, slots.saturation)
+    # a turn about the grey axis
+    hue = torch.deg2rad(slots.hue)
+    cosine, sine = torch.cos(hue), torch.sin(hue) / math.sqrt(3)
+    third = (1 - cosine) / 3
+    turn = saturation * torch.stack([cosine + third, third + sine, third - sine])
+    return [turn.roll(number, 0) + (1 - saturation) * luma for number, luma in enumerate(_LUMA)]
 
 
 def look(images: Tensor, hosts: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,8 +165,3 @@ def look(images: Tensor, hosts: Tensor) -> tuple[Tensor, Tensor]:
 def as_unit(values: Tensor) -> Tensor:
     """Return values in [0, 1], float32."""
     return values.to(torch.float32) / 255 if values.dtype == torch.uint8 else values.to(torch.float32)
-
-
-def _luma(colours: Tensor) -> Tensor:
-    red, green, blue = colours.unbind(-1)
-    return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue)[..., None]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, TypeAlias, overload
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,7 @@ from inout_aug._ranks import world
 from inout_aug.paste._batch_check import check_batch, check_range
 from inout_aug.paste._batch_draws import BatchDraws, Ranges, Slots, draw
 from inout_aug.paste._batch_field import rotated_fields
+from inout_aug.paste._batch_pixels import Where, everywhere, pick, read, write
 from inout_aug.paste._batch_source import as_unit, look, source_colours, texture_bank, tint
 from inout_aug.paste._options import as_number, as_range
 from inout_aug.paste.memseg import MemSegPaste, as_grid, as_powers
@@ -210,7 +213,7 @@ class BatchPaste(nn.Module):
         draws = (self.draw(images) if draws is None else draws).to(images.device)
         # autocast would round the products of the field
         with torch.autocast(images.device.type, enabled=False), torch.no_grad():
-            return self._paint(*(given if self.inplace else [part.clone() for part in given]), draws=draws)
+            return self._paint(*(given if self.inplace else [_copied(part) for part in given]), draws=draws)
 
     def _look_once(self, images: Tensor) -> None:
         if torch.compiler.is_compiling() or (images.is_cuda and torch.cuda.is_current_stream_capturing()):
@@ -222,25 +225,32 @@ class BatchPaste(nn.Module):
     def _paint(
         self, images: Tensor, labels: Tensor, masks: Tensor | None = None, *, draws: BatchDraws
     ) -> tuple[Tensor, ...]:
-        slots, size = draws.slots(), (images.shape[2], images.shape[3])
-        flat = labels.view(-1)
+        slots, flat = draws.slots(), labels.view(-1)
         normal = flat == self.normal_label
         # normals first, in the order drawn; how many are due is known to the device alone
         hosts = torch.argsort(draws.order + len(flat) * ~normal)[: len(slots.seed)]
         due = torch.arange(len(hosts), device=hosts.device) < draws.due(normal.sum())
-        painted = self._masks(images, hosts, slots, size) & due[:, None, None]
-        self._mix(images, hosts, slots, painted)
+        painted = self._masks(images, hosts, slots, due)
+        # on the CPU the painted pixels alone: to find them on other devices would mean to wait
+        sparse = images.device.type == "cpu" and not torch.compiler.is_compiling()
+        slot, y, x = painted.nonzero(as_tuple=True) if sparse else everywhere(painted)
+        number, pixel, where = pick(hosts, slot), y * images.shape[3] + x, (slot, y, x)
+        written = [(images, self._mix(images, hosts, slots, where, read(images, number, pixel)))]
+        if masks is not None:
+            planes = masks.view(len(images), 1, *images.shape[2:])
+            written.append((planes, masks.new_full((1, 1, 1, 1)[: 1 + pixel.ndim], self.defect_class)))
+        for pictures, new in written:
+            if sparse:
+                write(pictures, number, pixel, new)
+            else:
+                pictures[hosts] = torch.where(painted[:, None], new.movedim(0, 1), pictures[hosts])
         positive = flat.new_full((), self.positive_label)
-        flat[hosts] = torch.where(painted.flatten(1).any(1), positive, flat[hosts])
-        if masks is None:
-            return images, labels
-        planes = masks.view(-1, *size)
-        planes[hosts] = planes[hosts].masked_fill(painted, self.defect_class)
-        return images, labels, masks
+        flat[hosts] = torch.where(painted.amax((1, 2)), positive, flat[hosts])
+        return (images, labels) if masks is None else (images, labels, masks)
 
-    def _masks(self, images: Tensor, hosts: Tensor, slots: Slots, size: tuple[int, int]) -> Tensor:
-        """Return where each slot's defect lies, bool (K, H, W): nowhere only if the host has no foreground."""
-        cells = torch.stack([slots.cells_y, slots.cells_x], 1)
+    def _masks(self, images: Tensor, hosts: Tensor, slots: Slots, due: Tensor) -> Tensor:
+        """Return where each slot's defect lies, bool (K, H, W): nowhere if it is not due or has no foreground."""
+        cells, size = torch.stack([slots.cells_y, slots.cells_x], 1), (images.shape[2], images.shape[3])
         finest = self.ranges.finest(size)
         field = rotated_fields(cells, slots.angle, slots.seed.long(), size=size, finest=finest)
         lowest, highest = field.amin((1, 2)), field.amax((1, 2))
@@ -249,30 +259,26 @@ class BatchPaste(nn.Module):
             inside = self.foreground(images[hosts]).to(torch.bool).view_as(field)
             highest = torch.where(inside, field, lowest[:, None, None]).amax((1, 2))
         level = (highest - _DEPTH * (highest - lowest)).clamp(max=self.threshold)
-        above = field >= level[:, None, None]
+        above = field >= torch.where(due, level, math.inf)[:, None, None]
         return above if inside is None else above & inside
 
-    def _mix(self, images: Tensor, hosts: Tensor, slots: Slots, painted: Tensor) -> None:
-        """Mix the sources into the images where they are painted."""
-        sparse = images.device.type == "cpu" and not torch.compiler.is_compiling()
-        level, grey = look(images, hosts)
-        slot, y, x = painted.nonzero(as_tuple=True) if sparse else _everywhere(painted)
-        host = images[hosts[slot], :, y, x]
+    def _mix(self, images: Tensor, hosts: Tensor, slots: Slots, where: Where, before: Tensor) -> Tensor:
+        """Return pixels of the hosts, (C, *S), with the sources mixed in."""
         fewer, more = sorted(self.ranges.grid)
         grid = (more, fewer) if images.shape[2] > images.shape[3] else (fewer, more)
-        colours = source_colours(images, self.bank, slots, hosts, (slot, y, x), grid)
-        before = as_unit(host)
-        mixed = torch.lerp(before, tint(colours, slots, slot, level, grey), slots.opacity[slot][..., None])
+        colours = source_colours(images, self.bank, slots, hosts, where, grid)
+        tinted = tint(colours, slots, where[0], *look(images, hosts))
+        mixed = torch.lerp(as_unit(before), tinted, pick(slots.opacity, where[0]))
         if images.dtype == torch.uint8:
             mixed = (mixed * 255 + 0.5).floor_()
-        new = mixed.to(images.dtype)
-        if sparse:
-            images[hosts[slot], :, y, x] = new
-        else:
-            images[hosts] = torch.where(painted[..., None], new, host).movedim(-1, 1)
+        return mixed.to(images.dtype)
 
 
-def _everywhere(painted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return slot, row and column of all pixels, as three tensors that broadcast."""
-    slots, height, width = (torch.arange(length, device=painted.device) for length in painted.shape)
-    return slots[:, None, None], height[:, None], width
+def _copied(values: Tensor) -> Tensor:
+    """Return a copy: on the CPU in memory of numpy, which comes in huge pages, much faster than torch's small ones."""
+    if values.device.type != "cpu" or type(values) is not Tensor or torch.compiler.is_compiling():
+        return values.clone()
+    last = values.ndim == 4 and not values.is_contiguous() and values.is_contiguous(memory_format=torch.channels_last)
+    shape = values.movedim(1, -1).shape if last else values.shape
+    memory = torch.from_numpy(np.empty(values.nbytes, np.uint8)).view(values.dtype).view(shape)
+    return (memory.movedim(-1, 1) if last else memory).copy_(values)

@@ -47,7 +47,9 @@ def by_definition(cells, angle, seed, size, finest):
 )
 def test_it_is_perlins_noise_seen_turned(cells, angle, seed, size):
     drawn = draw(cells, angle, seed, size, finest=(16, 16)).numpy()
-    assert np.abs(drawn - by_definition(cells, angle, seed, size, (16, 16))).max() < 0.03
+    error = np.abs(drawn - by_definition(cells, angle, seed, size, (16, 16)))
+    assert error.max() < (0.06 if 16 in cells else 0.02)
+    assert error.mean() < 0.01
 
 
 def test_coarse_cells_are_smooth_for_the_canvas_is_as_fine_as_the_finest_need():
