@@ -1,13 +1,14 @@
-"""Many samples from the two nets, in batches of one size, so that no sample depends on what it was asked for with."""
+"""Many samples from the two nets, in batches of one size and one start."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from inout_generators.common.batches import FullBatches
 from inout_generators.common.schedule import CosineSchedule
 from inout_generators.defect_gen.encoding import Encoding
 from inout_generators.defect_gen.sampling import Known, Sampler, sample
@@ -31,11 +32,7 @@ class Task:
 
 
 class Batches:
-    """Draws samples.
-
-    Convolutions give other last bits for another batch size, though not for another place in the batch or other
-    neighbours (measured: torch 2.15 on x86). So every batch is filled up to one size. Only when memory runs out is that
-    size halved, once and for all.
+    """Draws samples; see `FullBatches`.
 
     Args:
         large: See `sample`.
@@ -65,29 +62,14 @@ class Batches:
         self.large, self.local, self.encoding, self.schedule = large, local, encoding, schedule
         self.switch_t, self.steps, self.sampler = switch_t, steps, sampler
         self.conditional = conditional
-        self.batch_size = batch_size
+        self._batches: FullBatches[Task, Tensor] = FullBatches(self._draw, alike=_alike, batch_size=batch_size)
 
     def draw(self, tasks: Sequence[Task]) -> list[Tensor]:
         """Return x0 of each task, (C, H, W), float32 on the CPU, in order."""
-        drawn: dict[int, Tensor] = {}
-        for alike in _grouped(tasks):
-            todo = list(alike)
-            while todo:
-                batch, rest = todo[: self.batch_size], todo[self.batch_size :]
-                try:
-                    x0 = self._draw([tasks[k] for k in batch])
-                except RuntimeError as error:
-                    if not self._halve(error):
-                        raise
-                    continue
-                drawn.update(zip(batch, x0, strict=False))
-                todo = rest
-        return [drawn[k] for k in range(len(tasks))]
+        return self._batches(tasks)
 
     def _draw(self, tasks: Sequence[Task]) -> Tensor:
-        # filled up with the last one; what it gives again is not used
-        full = [*tasks, *[tasks[-1]] * (self.batch_size - len(tasks))]
-        start = [task.known for task in full if task.known is not None]
+        start = [task.known for task in tasks if task.known is not None]
         known = None
         if start:
             x0, held = torch.cat([each.x0 for each in start]), torch.cat([each.held for each in start])
@@ -96,31 +78,17 @@ class Batches:
             self.large,
             self.local,
             self.encoding,
-            size=full[0].size,
-            seeds=[task.key for task in full],
+            size=tasks[0].size,
+            seeds=[task.key for task in tasks],
             steps=self.steps,
             sampler=self.sampler,
             switch_t=self.switch_t,
             schedule=self.schedule,
-            defect_class=[task.defect_class for task in full] if self.conditional else None,
+            defect_class=[task.defect_class for task in tasks] if self.conditional else None,
             known=known,
         )
 
-    def _halve(self, error: RuntimeError) -> bool:
-        """Return whether memory ran out and there is a smaller size to try."""
-        from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-        if self.batch_size == 1 or not should_reduce_batch_size(error):
-            return False
-        self.batch_size //= 2
-        clear_device_cache()
-        return True
-
-
-def _grouped(tasks: Sequence[Task]) -> Iterator[list[int]]:
-    """Yield the positions of tasks that can be drawn together."""
-    groups: dict[object, list[int]] = {}
-    for position, task in enumerate(tasks):
-        alike = (task.size, None if task.known is None else task.known.t)
-        groups.setdefault(alike, []).append(position)
-    yield from groups.values()
+def _alike(task: Task) -> tuple[object, ...]:
+    """Return what tasks that can be drawn together have in common."""
+    return task.size, None if task.known is None else task.known.t

@@ -62,16 +62,16 @@ def read_lora(path: PathLike, unet: nn.Module, text_encoder: nn.Module | None = 
     raw, metadata, unknown = _gathered(_files(Path(path)))
     known = {_flat("unet", name): ("unet", name, layer) for name, layer in _base_layers(unet)}
     known |= {_flat("text_encoder", n): ("text_encoder", n, layer) for n, layer in _base_layers(text_encoder)}
-    unknown += [found["key"] for flat, found in raw.items() if flat not in known]
+    unknown += [key for flat, found in raw.items() if flat not in known for key in found["keys"]]
     if unknown or not raw:
         raise CheckpointError(
-            f"{path} does not fit {_about(unet)}{_hint(raw, unknown)}: {len(unknown)} keys name no layer of it that a "
-            f"LoRA can change, {some(unknown)}"
+            f"{path} does not fit {_about(unet)}{_hint(raw, unknown, unet)}: {len(unknown)} keys name no layer "
+            f"of it that a LoRA can change, {some(unknown)}"
         )
     updates: dict[str, dict[str, LowRank]] = {component: {} for component in _COMPONENTS}
     for flat, found in raw.items():
         component, name, layer = known[flat]
-        updates[component][name] = _fitted(found, layer, f"{path} does not fit {_about(unet)}{_hint(raw, ())}")
+        updates[component][name] = _fitted(found, layer, f"{path} does not fit {_about(unet)}{_hint(raw, (), unet)}")
     return LoRA(updates["unet"], updates["text_encoder"], _clip_skip(metadata))
 
 
@@ -169,7 +169,8 @@ def _gathered(files: Iterable[tuple[Path, str, dict[str, Any]]]) -> tuple[Raw, d
                 unknown.append(key)
                 continue
             where, name = _located(match["module"] or match["scaled"], component)
-            found = raw.setdefault(_flat(where, name), {"key": key})
+            found = raw.setdefault(_flat(where, name), {"keys": []})
+            found["keys"].append(key)
             found[_PARTS[match["part"]] if match["part"] else "alpha"] = value
             if config and "alpha" not in found and match["part"] in ("A", "down"):
                 found["alpha"] = _stored_alpha(config, where, name, value.shape[0])
@@ -214,15 +215,17 @@ def _base_layers(model: nn.Module | None) -> Iterator[tuple[str, nn.Module]]:
 def _fitted(found: Mapping[str, Any], layer: Any, complaint: str) -> LowRank:
     """Return a layer's change in the shape of its layer; a linear layer and a 1×1 convolution hold the same numbers."""
     if missing := [part for part in ("down", "up") if part not in found]:
-        raise CheckpointError(f"{complaint}: beside {found['key']}, its {' and '.join(missing)} projection is missing")
+        raise CheckpointError(
+            f"{complaint}: beside {found['keys'][0]}, its {' and '.join(missing)} projection is missing"
+        )
     down, up = found["down"].float(), found["up"].float()
     out, inner, *kernel = layer.weight.shape
     rank = down.shape[0]
     expected = (rank, inner, *kernel), (out, rank, *[1] * len(kernel))
     if (down.shape[1], math.prod(down.shape[2:])) != (inner, math.prod(kernel)) or up.flatten(1).shape != (out, rank):
         raise CheckpointError(
-            f"{complaint}: {found['key']} and its other half are {tuple(down.shape)} and {tuple(up.shape)}; a LoRA of "
-            f"rank {rank} has {expected[0]} and {expected[1]} there"
+            f"{complaint}: {found['keys'][0]} and its other half are {tuple(down.shape)} and {tuple(up.shape)}; a LoRA "
+            f"of rank {rank} has {expected[0]} and {expected[1]} there"
         )
     return LowRank(down.reshape(expected[0]), up.reshape(expected[1]), float(found.get("alpha", rank)))
 
@@ -240,7 +243,7 @@ def _about(unet: Any) -> str:
     return f"this base ({_WIDTHS.get(width, 'a Stable Diffusion')}, text embeddings of {width} numbers)"
 
 
-def _hint(raw: Raw, unknown: Iterable[str]) -> str:
+def _hint(raw: Raw, unknown: Iterable[str], unet: Any) -> str:
     """Return what the file seems to be made for, if it can be told."""
     keys = " ".join(unknown)
     widths = {f["down"].shape[1] for flat, f in raw.items() if flat.endswith("attn2_to_k") and "down" in f}
@@ -250,5 +253,6 @@ def _hint(raw: Raw, unknown: Iterable[str]) -> str:
         return "; it is for a diffusion transformer such as SD 3 or Flux"
     if any(sign in keys for sign in ("hada_", "lokr_", "lora_mid", "dora_scale", "lora_magnitude")):
         return "; it is a LoHa, LoKr, DoRA or another kin of LoRA, which are not read"
-    known = [f"{_WIDTHS.get(width, 'another model')}, text embeddings of {width} numbers" for width in sorted(widths)]
-    return f"; it is for {known[0]}" if known else ""
+    others = sorted(widths - {unet.config.cross_attention_dim})
+    names = [f"{_WIDTHS.get(width, 'another model')}, text embeddings of {width} numbers" for width in others]
+    return f"; it is for {names[0]}" if names else ""
