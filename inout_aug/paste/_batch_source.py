@@ -144,7 +144,7 @@ def _weights(slots: Slots, grey: Tensor, channels: int) -> list[Tensor]:
     """Return how much of each channel goes into every channel, (C, K), as hue and saturation change."""
     if channels == 1:
         return [torch.ones_like(slots.hue)[None]]
-    saturation = torch.where(grey, 0.0, slots.saturation)
+    saturation = slots.saturation.masked_fill(grey, 0)
     # a turn about the grey axis
     hue = torch.deg2rad(slots.hue)
     cosine, sine = torch.cos(hue), torch.sin(hue) / math.sqrt(3)

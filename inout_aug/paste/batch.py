@@ -238,7 +238,7 @@ class BatchPaste(nn.Module):
         written = [(images, self._mix(images, hosts, slots, where, read(images, number, pixel)))]
         if masks is not None:
             planes = masks.view(len(images), 1, *images.shape[2:])
-            written.append((planes, masks.new_full((1, 1, 1, 1)[: 1 + pixel.ndim], self.defect_class)))
+            written.append((planes, masks.new_full((1, 1), self.defect_class)))
         for pictures, new in written:
             if sparse:
                 write(pictures, number, pixel, new)
@@ -259,7 +259,7 @@ class BatchPaste(nn.Module):
             inside = self.foreground(images[hosts]).to(torch.bool).view_as(field)
             highest = torch.where(inside, field, lowest[:, None, None]).amax((1, 2))
         level = (highest - _DEPTH * (highest - lowest)).clamp(max=self.threshold)
-        above = field >= torch.where(due, level, math.inf)[:, None, None]
+        above = field >= level.masked_fill(~due, math.inf)[:, None, None]
         return above if inside is None else above & inside
 
     def _mix(self, images: Tensor, hosts: Tensor, slots: Slots, where: Where, before: Tensor) -> Tensor:
