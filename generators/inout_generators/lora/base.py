@@ -114,9 +114,7 @@ def _from_folder(base: str, revision: str | None, variant: str | None) -> Stable
     except OSError as error:
         if not where.is_dir():
             raise FileNotFoundError(_unreachable(base, error)) from error
-        if pickles := [
-            str(file.relative_to(where)) for pattern in ("*.bin", "*.ckpt") for file in where.rglob(pattern)
-        ]:
+        if pickles := [str(file.relative_to(where)) for part in _PARTS for file in where.glob(f"{part}/*.bin")]:
             raise CheckpointError(
                 f"{base} has pickles, {some(pickles)}, where safetensors are expected; they can run any code when they "
                 "are read. Most repositories have both: fetch *.safetensors"

@@ -54,6 +54,7 @@ class Masker(Protocol):
         ...
 
 
+@torch.no_grad()
 def draw(
     pipeline: StableDiffusionPipeline,
     tasks: Sequence[Task],

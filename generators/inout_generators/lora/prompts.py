@@ -69,8 +69,7 @@ def as_prompts(given: PromptsLike) -> tuple[Prompt, ...]:
 
 def write_prompts(path: PathLike, prompts: Sequence[Prompt]) -> None:
     """Write a prompt set, as TOML that a person may edit."""
-    # JSON's strings are TOML's
-    quoted = [(json.dumps(prompt.text), json.dumps(prompt.defect_class), prompt.weight) for prompt in prompts]
+    quoted = [(_quoted(prompt.text), _quoted(prompt.defect_class), prompt.weight) for prompt in prompts]
     tables = [f"[[prompt]]\ntext = {text}\ndefect_class = {name}\nweight = {weight}\n" for text, name, weight in quoted]
     with replacing(path) as unfinished:
         unfinished.write_text("\n".join(tables), encoding="utf-8")
@@ -106,7 +105,6 @@ def check_length(tokenizer: Any, text: str) -> None:
         )
 
 
-@torch.no_grad()
 def encode(tokenizer: Any, text_encoder: Any, texts: Sequence[str], *, clip_skip: int = 0) -> Tensor:
     """Return the embeddings of texts, (len(texts), tokens, width), in the text encoder's dtype.
 
@@ -114,26 +112,45 @@ def encode(tokenizer: Any, text_encoder: Any, texts: Sequence[str], *, clip_skip
         tokenizer: CLIP's.
         text_encoder: CLIP's.
         texts: None longer than the text encoder takes.
+        clip_skip: See `embed`.
+
+    Raises:
+        ValueError: A text is too long, or there are not so many layers.
+    """
+    for text in texts:
+        check_length(tokenizer, text)
+    tokens = tokenizer(list(texts), padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
+    return embed(text_encoder, tokens.input_ids, clip_skip=clip_skip)
+
+
+def embed(text_encoder: Any, ids: Tensor, *, clip_skip: int = 0) -> Tensor:
+    """Return the embeddings of tokens, the same in training and in drawing.
+
+    Args:
+        text_encoder: CLIP's.
+        ids: Of the tokens, (B, tokens).
         clip_skip: Last layers left out: 0 uses all, 1 the penultimate, followed by the final layer norm. That is how
             diffusers counts; kohya's clip_skip is one more.
 
     Raises:
-        ValueError: A text is too long, or there are not so many layers.
+        ValueError: There are not so many layers.
     """
     layers = text_encoder.config.num_hidden_layers
     if not 0 <= clip_skip < layers:
         raise ValueError(
             f"clip_skip leaves out 0 to {layers - 1} of the text encoder's {layers} layers; got {clip_skip}"
         )
-    for text in texts:
-        check_length(tokenizer, text)
-    tokens = tokenizer(list(texts), padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt")
-    ids = tokens.input_ids.to(text_encoder.device)
-    if clip_skip == 0:
-        return torch.as_tensor(text_encoder(ids)[0])
-    hidden = text_encoder(ids, output_hidden_states=True).hidden_states[-1 - clip_skip]
     # its layers lie in a text_model in older versions of transformers
-    return torch.as_tensor(getattr(text_encoder, "text_model", text_encoder).final_layer_norm(hidden))
+    model = getattr(text_encoder, "text_model", text_encoder)
+    seen: list[Tensor] = []
+    # output_hidden_states would leave hooks behind that cannot be pickled
+    layer = model.encoder.layers[layers - 1 - clip_skip]
+    hook = layer.register_forward_hook(lambda _, __, out: seen.append(out[0] if isinstance(out, tuple) else out))
+    try:
+        last = text_encoder(ids.to(text_encoder.device))[0]
+    finally:
+        hook.remove()
+    return torch.as_tensor(model.final_layer_norm(seen[0]) if clip_skip else last)
 
 
 def _prompt(given: Prompt | Mapping[str, Any] | str) -> Prompt:
@@ -159,3 +176,8 @@ def _read(path: Path) -> Sequence[Mapping[str, Any]]:
         raise ValueError(f"{path} is no prompt set: expected tables [[prompt]] and nothing else; got {sorted(stored)}")
     prompts: list[Mapping[str, Any]] = stored["prompt"]
     return prompts
+
+
+def _quoted(text: str) -> str:
+    # JSON's strings are TOML's, but for pairs of surrogates
+    return json.dumps(text, ensure_ascii=False)

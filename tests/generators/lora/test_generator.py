@@ -183,10 +183,13 @@ def test_loading_and_unloading_ten_times_leaves_nothing_behind(lora: LoRA, tmp_p
         round_trip()
     gc.collect()
     late = tracemalloc.get_traced_memory()[0]
+    after = tensors()
+    model.load_lora(file)
+    held = tracemalloc.get_traced_memory()[0] - late
     tracemalloc.stop()
-    assert tensors() == before
-    # the LoRA's own bookkeeping in Python is about a megabyte
-    assert late - early < 100_000
+    assert after == before
+    # eight leaks would be eight times what one LoRA holds; torch interns some names in the first rounds
+    assert late - early < held / 2
 
 
 def test_a_folder_is_a_whole_generator(lora: LoRA, tmp_path: Path) -> None:
