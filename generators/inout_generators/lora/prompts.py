@@ -135,13 +135,13 @@ def embed(text_encoder: Any, ids: Tensor, *, clip_skip: int = 0) -> Tensor:
     Raises:
         ValueError: There are not so many layers.
     """
-    layers = text_encoder.config.num_hidden_layers
+    # its layers lie in a text_model in older versions of transformers
+    model = getattr(text_encoder, "text_model", text_encoder)
+    layers = len(model.encoder.layers)
     if not 0 <= clip_skip < layers:
         raise ValueError(
             f"clip_skip leaves out 0 to {layers - 1} of the text encoder's {layers} layers; got {clip_skip}"
         )
-    # its layers lie in a text_model in older versions of transformers
-    model = getattr(text_encoder, "text_model", text_encoder)
     seen: list[Tensor] = []
     # output_hidden_states would leave hooks behind that cannot be pickled
     layer = model.encoder.layers[layers - 1 - clip_skip]
