@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -10,7 +11,7 @@ from torch.utils.data import Sampler
 from inout_aug._pools import draw_evenly
 from inout_aug._ranks import world
 from inout_aug.dataset import InOutDataset
-from inout_aug.seeding import EpochIndex, check_epoch, check_seed, stream
+from inout_aug.seeding import EpochIndex, check_epoch, check_seed, check_state, stream
 
 _REAL, _SYNTHETIC = 0, 1
 
@@ -84,6 +85,8 @@ class InOutBatchSampler(Sampler[list[int]]):
         self._ranks = None if num_replicas is None or rank is None else (num_replicas, rank)
         self._epoch: int | None = None
         self._passes = 0
+        self._at: tuple[int, int] | None = None
+        self._resumed: tuple[int, int] | None = None
         if self.n_synthetic and not len(self._pools[_SYNTHETIC]):
             raise ValueError(f"share={share} wants synthetic samples, but the dataset has none. Raise ratio= or n_aug=")
         if not len(self):
@@ -107,10 +110,17 @@ class InOutBatchSampler(Sampler[list[int]]):
             ValueError: `epoch` is not an integer >= 0.
         """
         self._epoch = check_epoch(epoch)
+        if self._resumed is not None and self._resumed[0] != epoch:  # that epoch was over when it was saved
+            self._resumed = None
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield this rank's batches; an index carries how often its sample was drawn before, for a fresh paste."""
-        epoch = self._passes if self._epoch is None else self._epoch
+        # now, not at the first draw: loaders make iterators that they never use
+        self._at, self._resumed = self._resumed, None
+        return self._batches(self._at)
+
+    def _batches(self, resumed: tuple[int, int] | None) -> Iterator[list[int]]:
+        epoch, start = resumed or (self._next_epoch(), 0)
         self._passes = epoch + 1
         num_replicas, rank = self._world()
         batches, total = len(self), len(self) * num_replicas
@@ -118,14 +128,51 @@ class InOutBatchSampler(Sampler[list[int]]):
             draw_evenly(pool, count * total, epoch, self.seed, self.batch_size, kind)
             for kind, (pool, count) in enumerate(zip(self._pools, self._counts(), strict=True))
         ]
-        for number in range(rank, batches * num_replicas, num_replicas):
+        for done in range(start, batches):
+            number = done * num_replicas + rank
             parts = [
                 (index[number * count : (number + 1) * count], turn[number * count : (number + 1) * count])
                 for (index, turn), count in zip(drawn, self._counts(), strict=True)
             ]
             indices, turns = (np.concatenate(part) for part in zip(*parts, strict=True))
             order = stream(self.seed, epoch, number).permutation(self.batch_size)
+            self._at = (epoch, done + 1)
             yield [EpochIndex(int(indices[i]), int(turns[i])) for i in order]
+
+    def _next_epoch(self) -> int:
+        return self._passes if self._epoch is None else self._epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where this rank is in its epoch: for torchdata's StatefulDataLoader, or to save by hand.
+
+        A plain DataLoader with workers draws ahead; save `{"epoch": epoch, "drawn": batches_done}` there.
+        """
+        epoch, drawn = self._resumed or self._at or (self._next_epoch(), 0)
+        return {**self._settings(), "epoch": epoch, "drawn": drawn}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration be the rest of a saved one.
+
+        Args:
+            state: From `state_dict`.
+
+        Raises:
+            ValueError: It was saved with another seed, batch size, share or number of ranks, or is out of range.
+        """
+        check_state(state, **self._settings())
+        epoch, drawn = check_epoch(state["epoch"]), state["drawn"]
+        if not 0 <= drawn <= len(self):
+            raise ValueError(f"drawn must be in [0, {len(self)}], the batches of an epoch; got {drawn}")
+        self._passes = epoch + 1
+        self._resumed, self._at = (epoch, drawn), None
+
+    def _settings(self) -> dict[str, int]:
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "n_synthetic": self.n_synthetic,
+            "num_replicas": self._world()[0],
+        }
 
     def _counts(self) -> tuple[int, int]:
         """Return the numbers of real and synthetic samples in a batch."""

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from datasets import Dataset as HuggingFaceDataset
 from inout_aug.augment import InOutAugment
+from inout_aug.batch_sampler import InOutBatchSampler
 from support import Belt, Parts, Square
 
 torchdata = pytest.importorskip("torchdata", reason="torchdata is not installed: it is no part of the test group")
@@ -61,9 +62,9 @@ class Counted(Belt):
 
 
 STREAMS = {
-    "plain stream": lambda: Belt(parts(330)),
-    "stream with a state": lambda: Counted(parts(330)),
-    "Hugging Face stream": lambda: hugging_face(330),
+    "plain stream": lambda: Belt(parts(165)),
+    "stream with a state": lambda: Counted(parts(165)),
+    "Hugging Face stream": lambda: hugging_face(165),
 }
 
 
@@ -72,13 +73,19 @@ def make(kind):
     if kind in STREAMS:
         return InOutAugment(generators=[Square()], ratio=0.5)(STREAMS[kind]()), None
     train = make_map()
-    return train, train.sampler(num_samples=121) if kind == "sampler" else None
+    samplers = {
+        "sampler": lambda: train.sampler(num_samples=61),
+        "batch sampler": lambda: InOutBatchSampler(train, batch_size=BATCH, share=0.5, num_batches=16),
+    }
+    return train, samplers[kind]() if kind in samplers else None
 
 
 def loader_of(kind, train, sampler, workers):
     torch.manual_seed(3)
-    shuffle = {} if kind in STREAMS else {"sampler": sampler} if sampler else {"shuffle": True}
-    return StatefulDataLoader(train, batch_size=BATCH, num_workers=workers, collate_fn=digest, **shuffle)
+    order = {"batch_size": BATCH, "shuffle": True} if kind == "shuffle" else {"batch_size": BATCH}
+    if sampler is not None:
+        order = {"batch_sampler": sampler} if kind == "batch sampler" else {"batch_size": BATCH, "sampler": sampler}
+    return StatefulDataLoader(train, num_workers=workers, collate_fn=digest, **order)
 
 
 def digest(items):
@@ -112,13 +119,13 @@ def resumed(queue, *args, **options):
     queue.put(run(*args, **options))
 
 
-KINDS = ["shuffle", "sampler", *STREAMS]
+KINDS = ["shuffle", "sampler", "batch sampler", *STREAMS]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", ["shuffle", "sampler", "Hugging Face stream"])
 def test_a_killed_run_goes_on_to_the_same_bytes(kind, workers, tmp_path):
-    path, told, at = tmp_path / "checkpoint.pt", kind == "sampler", 7 if kind not in STREAMS else 112
+    path, told, at = tmp_path / "checkpoint.pt", kind == "sampler", 7 if kind not in STREAMS else 50
     whole = run(kind, workers, told=told)
     assert whole[0] != whole[1] != whole[2]
 
@@ -203,7 +210,8 @@ def test_an_epoch_that_was_told_is_kept():
 
 
 def test_a_stream_with_a_state_is_not_read_again_from_its_start():
-    train, heir = make("stream with a state")[0], make("stream with a state")[0]
+    wrap = InOutAugment(generators=[Square()], ratio=0.5)
+    train, heir = wrap(Counted(parts(330))), wrap(Counted(parts(330)))
     items = iter(train)
     for _ in range(450):
         next(items)
@@ -240,8 +248,11 @@ def test_the_state_of_the_wrapped_dataset_goes_along():
         ("shuffle", {"synthetic": 44}, "synthetic=44"),
         ("sampler", {"seed": 1}, "seed=1"),
         ("sampler", {"num_replicas": 2}, "num_replicas=2"),
-        ("sampler", {"drawn": 122}, r"drawn must be in \[0, 121\]"),
+        ("sampler", {"drawn": 122}, r"drawn must be in \[0, 61\]"),
         ("sampler", {"epoch": -1}, "epoch"),
+        ("batch sampler", {"seed": 1}, "seed=1"),
+        ("batch sampler", {"batch_size": 8}, "batch_size=8"),
+        ("batch sampler", {"drawn": 17}, r"drawn must be in \[0, 16\]"),
         ("plain stream", {"ratio": 0.4}, "ratio=0.4"),
         ("plain stream", {"shard": [0, 2]}, r"shard=\[0, 2\]"),
     ],

@@ -155,23 +155,24 @@ def copy_first(item):
     return item[0].copy(), item[1]
 
 
-def first_synthetic(rank, train, queue):
-    """Read a shard in a spawned loader worker of one rank of two."""
-    torch.distributed.init_process_group(
-        "gloo", store=torch.distributed.FileStore(queue[0], 2), rank=rank, world_size=2
-    )
-    loader = DataLoader(train, batch_size=None, num_workers=1, multiprocessing_context="spawn")
-    images = [np.asarray(item["image"]).tobytes() for item in loader if item["synthetic"]]
-    queue[1].put((rank, images))
+def synthetic_of(loader):
+    return [np.asarray(item["image"]).tobytes() for item in loader if item["synthetic"]]
+
+
+def rank_of_two(rank, train, store, queue):
+    """Read a shard in a process group: rank 0 by itself, rank 1 in a spawned worker."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.FileStore(store, 2), rank=rank, world_size=2)
+    spawned = {"num_workers": 1, "multiprocessing_context": "spawn"} if rank else {}
+    queue.put((rank, synthetic_of(DataLoader(train, batch_size=None, **spawned))))
     torch.distributed.destroy_process_group()
 
 
-def test_ranks_with_spawned_workers_draw_different_samples(tmp_path):
-    context = torch.multiprocessing.get_context("spawn")
+def test_a_spawned_worker_of_a_rank_draws_what_the_rank_itself_would(tmp_path, monkeypatch):
+    context = torch.multiprocessing.get_context("fork")
     queue = context.Queue()
     train = stream(Parts(40, every=0, wrap=keep_index, height=64, width=64), 0.5)
-    target = (str(tmp_path / "store"), queue)
-    ranks = [context.Process(target=first_synthetic, args=(rank, train, target)) for rank in range(2)]
+    train.set_epoch(0)  # forked ranks share one count of visits
+    ranks = [context.Process(target=rank_of_two, args=(r, train, str(tmp_path / "store"), queue)) for r in range(2)]
     for process in ranks:
         process.start()
     images = dict(queue.get(timeout=120) for _ in ranks)
@@ -179,6 +180,10 @@ def test_ranks_with_spawned_workers_draw_different_samples(tmp_path):
         process.join()
     assert len(images[0]) == len(images[1]) == 20
     assert not set(images[0]) & set(images[1])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        assert images[rank] == synthetic_of(train)
 
 
 class Once(Belt):

@@ -76,8 +76,7 @@ def check(shares):
         assert abs(len(part[1]) - RATIO * len(part[0])) <= 1
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (1, 2), (2, 2)])
 def test_webdataset_is_shared_out_to_ranks_and_workers(tars, ranks, workers, monkeypatch):
     shares = []
     for rank in range(ranks):
@@ -87,8 +86,7 @@ def test_webdataset_is_shared_out_to_ranks_and_workers(tars, ranks, workers, mon
     check(shares)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (1, 2), (2, 2)])
 def test_a_hugging_face_stream_is_shared_out_to_ranks_and_workers(table, ranks, workers, monkeypatch):
     shares = []
     for rank in range(ranks):
@@ -117,16 +115,16 @@ def test_a_process_group_tells_the_ranks(tars, tmp_path):
     check(shares)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_any_thousand_samples_of_a_loader_hold_the_ratio(workers):
+def test_any_thousand_samples_of_a_loader_hold_the_ratio():
+    workers = 2
     image = Pillow.fromarray(np.full((16, 16), 7, np.uint8))
-    stream = HuggingFaceDataset.from_dict({"image": [image] * 3000, "label": [0] * 3000}).to_iterable_dataset(4)
+    stream = HuggingFaceDataset.from_dict({"image": [image] * 1600, "label": [0] * 1600}).to_iterable_dataset(4)
     train = InOutAugment(generators=[Square()], ratio=0.37)(stream)
     loader = DataLoader(train, batch_size=None, num_workers=workers, collate_fn=lambda item: item)
     flags = np.cumsum([0, *(int(item["label"]) for item in loader)])
     windows = flags[1000:] - flags[:-1000]
     # each worker's own share is exact to one
-    assert np.abs(windows - 1000 * 0.37 / 1.37).max() <= max(workers, 1)
+    assert np.abs(windows - 1000 * 0.37 / 1.37).max() <= workers
 
 
 def test_a_hugging_face_table_is_wrapped_as_any_dataset(table):
