@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inout_generators.defect_gen.generator import DefectGen
+    from inout_generators.lora.generator import LoRADiffusion
 
-__all__ = ["DefectGen"]
+__all__ = ["DefectGen", "LoRADiffusion"]
 
 
 def __getattr__(name: str) -> object:
@@ -16,4 +17,8 @@ def __getattr__(name: str) -> object:
         from inout_generators.defect_gen.generator import DefectGen
 
         return DefectGen
+    if name == "LoRADiffusion":
+        from inout_generators.lora.generator import LoRADiffusion
+
+        return LoRADiffusion
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class SeededTransform:
         elif "kornia" in packages:
             from kornia.augmentation import AugmentationSequential
 
-            self._transform = AugmentationSequential(transform, data_keys=None)
+            self._transform = cast(Any, AugmentationSequential)(transform, data_keys=None)
             self._apply = self._kornia
         elif any(module.startswith("torchvision.transforms.v2") for module in modules):
             self._apply = self._torchvision_v2

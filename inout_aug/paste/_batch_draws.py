@@ -62,7 +62,8 @@ class BatchDraws(NamedTuple):
 
     def slots(self) -> Slots:
         """Return the table by column."""
-        return Slots(*self.table[:, :_COLUMNS].unbind(1), self.table[:, _COLUMNS:])
+        columns = self.table[:, :_COLUMNS].unbind(1)
+        return Slots._make((*columns, self.table[:, _COLUMNS:]))
 
     def due(self, normals: Tensor) -> Tensor:
         """Return how many of so many normal samples are painted, int64 ().

@@ -64,10 +64,10 @@ def rotated_fields(
     eager = cells.device.type == "cpu" and not torch.compiler.is_compiling()
     some = max(1, _PIXELS // (height * width)) if eager else len(seed)
     parts = zip(*(torch.split(values, some) for values in (left, right, turn)), strict=True)
-    return torch.cat([_turned(*part, size) for part in parts])
+    return torch.cat([_turned(a, b, c, size=size) for a, b, c in parts])
 
 
-def _turned(left: Tensor, right: Tensor, turn: Tensor, size: tuple[int, int]) -> Tensor:
+def _turned(left: Tensor, right: Tensor, turn: Tensor, *, size: tuple[int, int]) -> Tensor:
     """Return the canvases `left @ right`, sampled at the pixels of turned pictures."""
     canvas = torch.bmm(left, right)
     y, x = (torch.arange(side, device=turn.device, dtype=torch.float32) - (side - 1) / 2 for side in size)

@@ -7,6 +7,7 @@ import math
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inout_aug.paste._batch_draws import Slots
@@ -39,14 +40,14 @@ def texture_bank(textures: Textures, side: int, most: int) -> Tensor:
     return torch.from_numpy(np.stack([_square(textures.fetch(i, shape, "cover"), side) for i in readable]))
 
 
-def _square(picture: Image, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _square(picture: Image, side: int) -> NDArray[np.uint8]:
     scale = side / min(picture.shape[:2])
     height, width = (max(side, math.ceil(length * scale)) for length in picture.shape[:2])
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     covering = cv2.resize(picture, (width, height), interpolation=method)
     top, left = (height - side) // 2, (width - side) // 2
     square = covering[top : top + side, left : left + side]
-    return (square if square.dtype == np.uint8 else np.rint(square / 257).astype(np.uint8)).transpose(2, 0, 1)
+    return np.rint(square / (257 if square.dtype == np.uint16 else 1)).astype(np.uint8).transpose(2, 0, 1)
 
 
 def source_colours(

@@ -64,7 +64,7 @@ def _read_configs(paths: list[Path]) -> list[dict[str, Any]]:
 
 def _read_config(path: Path) -> dict[str, Any]:
     # comes with accelerate; JSON is YAML
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -205,12 +205,13 @@ def load_net(kind: type[Net], folder: PathLike) -> Net:
     if config.get("_class_name") != kind.__name__:
         raise CheckpointError(f"{described} describes a {config.get('_class_name')}; expected a {kind.__name__}")
     try:
-        net = kind(**{name: value for name, value in config.items() if not name.startswith("_")})
+        net: Net = kind(**{name: value for name, value in config.items() if not name.startswith("_")})
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{described} describes no {kind.__name__} of this version: {error}") from error
     weights = Path(folder, WEIGHTS_NAME)
     load_exactly(net, read_tensors(weights), source=weights)
-    return net.eval()
+    net.eval()
+    return net
 
 
 def some(keys: Iterable[str]) -> str:

@@ -62,7 +62,7 @@ class DefectGenUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disa
     """
 
     # diffusers' own warns, at every change of dtype, of layers kept in float32 where there are none
-    to = nn.Module.to  # type: ignore[assignment]
+    to = nn.Module.to
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -81,7 +81,7 @@ class DefectGenUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they disa
         classes: int = 0,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         widths = [int(multiplier * width) for multiplier in multipliers]
         _check(widths, blocks, attention_levels, head_width, middle, norm, groups)
         embedding = 4 * width

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -331,7 +331,7 @@ class LoRADiffusion:
         wanted = request.height, request.width
         image = fitted(image, wanted, resize=self.size is not None)
         if request.channels == 1:
-            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+            image = cast(Image, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None])
         if mask is not None:
             mask = fitted(mask, wanted, resize=self.size is not None).astype(bool) * np.uint8(request.defect_class)
         params = {"prompt": task.prompt, "drawn_at": list(task.size)}
