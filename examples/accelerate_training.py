@@ -1,6 +1,6 @@
-"""accelerate: its loop, on one process or many; `accelerate launch examples/accelerate_training.py --quick`.
+"""accelerate: its loop, on one process or many.
 
-python examples/accelerate_training.py --quick
+torchrun --standalone --nproc-per-node 2 examples/accelerate_training.py --quick
 """
 
 import argparse
@@ -20,7 +20,7 @@ parser.add_argument("--quick", action="store_true", help="a few seconds on a CPU
 quick = parser.parse_args().quick
 torch.manual_seed(0)
 
-accelerator = Accelerator(cpu=True)
+accelerator = Accelerator(cpu=True)  # on GPUs `Accelerator()`, and `accelerate launch` in place of torchrun
 count, size, epochs = (48, (64, 64), 2) if quick else (2000, (128, 128), 10)
 train_set = Surfaces(count, size=size, binary=True)
 transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)])

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
-from torchvision.models import resnet18
 from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import masks_to_boxes
 from torchvision.transforms import v2
 
@@ -43,7 +42,7 @@ parser.add_argument("--quick", action="store_true", help="a few seconds on a CPU
 quick = parser.parse_args().quick
 torch.manual_seed(0)
 
-size, count, epochs = ((96, 96), 12, 1) if quick else ((256, 256), 1000, 10)
+size, count, epochs = ((64, 64), 6, 1) if quick else ((256, 256), 1000, 10)
 train_set = Parts(count, size)
 transform = v2.Compose([v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True)])
 
@@ -52,7 +51,7 @@ augment = InOutAugment(generators=[MemSegPaste(), StrokePaste()], ratio=0.5)
 train = augment(train_set, transform=transform)
 
 loader = DataLoader(train, batch_size=4, sampler=train.sampler(), collate_fn=lambda batch: zip(*batch, strict=True))
-backbone = _resnet_fpn_extractor(resnet18(), trainable_layers=5)
+backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None, trainable_layers=5)
 model = FasterRCNN(backbone, num_classes=2, min_size=size[0], max_size=size[1])
 optimizer = torch.optim.SGD(model.parameters(), lr=0.005, momentum=0.9)
 
