@@ -322,8 +322,8 @@ def crash(how, queue):
     train = InOutAugment(generators=[Square()], n_aug=5)(Crashing(how))
     try:
         epochs(train, 1, "fork", count=1)
-    except (RuntimeError, OSError) as error:
-        told = str(error)
+    except (RuntimeError, OSError, EOFError) as error:
+        told = str(error) or type(error).__name__
     train.set_epoch(0)
     queue.put((told, digest(train[i] for i in range(25))))
 

@@ -39,7 +39,7 @@ class FillWatch(Watch, AbstractContextManager["FillWatch"]):
     def __enter__(self) -> FillWatch:
         if self._show:
             self._bar = _bar()
-            self._task = self._bar.add_task("filling", total=self._total, completed=self._there, accepted="")
+            self._task = self._bar.add_task("filling", total=self._total, completed=self._there, made=0, accepted="")
             self._bar.start()
         # only the main thread may set handlers; elsewhere Ctrl-C is none of our business
         if threading.current_thread() is threading.main_thread():
@@ -76,7 +76,7 @@ class FillWatch(Watch, AbstractContextManager["FillWatch"]):
         self._drawn = time.monotonic()
         attempts = self._accepted + self._rejected
         accepted = f"yield {100 * self._accepted / attempts:.0f} %" if attempts else ""
-        self._bar.update(self._task, completed=self._there + self._accepted, accepted=accepted)
+        self._bar.update(self._task, completed=self._there + self._accepted, made=self._accepted, accepted=accepted)
 
     def stop(self) -> None:
         """Ask the fill to end."""
@@ -102,8 +102,9 @@ def _bar() -> Any:
 
     class Speed(ProgressColumn):
         def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{speed:.3g} samples/s" if speed else "")
+            # since the start: rich's own needs several updates
+            seconds = task.finished_time or task.elapsed
+            return Text(f"{task.fields['made'] / seconds:.3g} samples/s" if seconds else "")
 
     columns = (
         TextColumn("{task.description}"),

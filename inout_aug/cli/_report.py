@@ -167,7 +167,7 @@ def reading(findings: Findings) -> list[str]:
         ]
     # to be of use, a generator has to beat the better way without one
     rival = max(plain, control, key=lambda outcome: spread(outcome.average_precision)[0])
-    said += [f"{other.arm.name.capitalize()}: {_compared(other, rival)}" for other in others]
+    said += [f"{other.arm.name[0].upper()}{other.arm.name[1:]}: {_compared(other, rival)}" for other in others]
     return [
         *said,
         f"Seeds show the noise of training, not that of having {findings.test.positives} defective test images. And a "

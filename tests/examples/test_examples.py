@@ -50,6 +50,14 @@ def test_an_example_is_short_and_marks_the_lines_that_are_ours(name):
     assert ours
 
 
+def execute(path):
+    if "accelerate" in sys.modules:  # another test has used it in this process, which was alone
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)
+    runpy.run_path(path, run_name="__main__")
+
+
 def start(name, monkeypatch):
     needs(name)
     for package in ("torchvision.models", "inout_aug.datasets", *NEEDS[name]):
@@ -58,7 +66,7 @@ def start(name, monkeypatch):
     monkeypatch.setattr(sys, "argv", [path, "--quick"])
     # forked: what is imported above is there for later ones too, and nothing else is left behind
     context = torch.multiprocessing.get_context("fork")
-    process = context.Process(target=runpy.run_path, args=(path,), kwargs={"run_name": "__main__"})
+    process = context.Process(target=execute, args=(path,))
     process.start()
     return process
 

@@ -10,7 +10,7 @@ from inout_aug.seeding import stream
 
 
 def texture(height, width, channels=1, seed=0):
-    field = cv2.GaussianBlur(stream(seed).normal(size=(height, width, channels)), (0, 0), 3)
+    field = cv2.GaussianBlur(stream(seed, 0).normal(size=(height, width, channels)), (0, 0), 3)
     field = field.reshape(height, width, channels)
     return np.rint(40 + 170 * (field - field.min()) / np.ptp(field)).astype(np.uint8)
 
@@ -94,7 +94,7 @@ def test_patches_stay_within_their_limits_and_leave_a_border(seed):
 def test_the_mask_is_where_the_change_is_visible():
     host = texture(128, 128)
     faint, clear = NSA(visible=0.0, patches=1), NSA(visible=0.2, patches=1)
-    params = faint.make_params(host, stream(2))
+    params = faint.make_params(host, stream(2, 0))
     image, mask = clear.apply(host, params)
     assert np.count_nonzero(mask) < np.count_nonzero(faint.apply(host, params)[1])
     change = np.abs(image.astype(int) - host)[mask > 0]

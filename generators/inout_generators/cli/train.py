@@ -47,7 +47,7 @@ def defect_gen(
     crop: Annotated[
         bool, Option("--crop/--whole", help="Crops of the images as they are, or whole images made smaller.")
     ] = True,
-    recipe: Annotated[str, Option(help="paper, small, tiny, or a TOML file of your own.")] = "tiny",
+    recipe: Annotated[str, Option(help="paper, small, surfaces, tiny, or a TOML file of your own.")] = "tiny",
     steps: Annotated[int | None, Option(min=1, help="Of either net, instead of the recipe's.")] = None,
     batch: Annotated[int | None, Option(min=1, help="Pictures per step, instead of the recipe's.")] = None,
     learning_rate: Annotated[float | None, Option(help="Of either net, instead of the recipe's.")] = None,

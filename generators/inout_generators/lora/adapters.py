@@ -80,7 +80,7 @@ def c3lier_unet(*, rank: int = 32, alpha: float = 16, conv_rank: int = 4, conv_a
         >>> unet = tiny_stable_diffusion().unet
         >>> unet.add_adapter(c3lier_unet(), ADAPTER)
         >>> len(collect(unet).unet)
-        81
+        79
     """
     return LoraConfig(
         r=rank,

@@ -68,7 +68,7 @@ def test_one_class_of_several(tiles, tmp_path):
         (["--size", "64"], "--size"),
         (["--size", "300x300"], "smaller than a crop of 300x300"),
         (["--classes", "rust"], "there is no rust; there are scratch, spot, crack, dent"),
-        (["--recipe", "huge"], "paper, small, tiny"),
+        (["--recipe", "huge"], "paper, small, surfaces, tiny"),
         (["--switch-t", "2000"], "switch_t is in [0, 1000]"),
         (["--symmetry", "round"], "symmetry"),
         (["--format", "mvtec"], "--data"),

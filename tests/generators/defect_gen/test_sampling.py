@@ -64,7 +64,7 @@ def draw(sampler: Sampler, steps: int, seeds: range = range(4), **options: objec
     return sample(net, net, ENCODING, size=SIZE, seeds=keys, steps=steps, sampler=sampler, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("sampler", "tolerance"), [("ddim", 3e-3), ("dpm++", 1e-3), ("official", 0.05)])
+@pytest.mark.parametrize(("sampler", "tolerance"), [("ddim", 6e-3), ("dpm++", 6e-3), ("official", 0.05)])
 def test_deterministic_samplers_follow_the_flow(sampler: Sampler, tolerance: float) -> None:
     torch.testing.assert_close(draw(sampler, 1000), solution(range(4)), rtol=0, atol=tolerance)
 
@@ -81,7 +81,7 @@ def test_the_multistep_solver_needs_far_fewer_steps() -> None:
 def test_the_ancestral_sampler_gives_the_distribution() -> None:
     drawn = draw("ddpm", 500, range(60))
     torch.testing.assert_close(drawn.mean((0, 2, 3)), MEAN.flatten(), rtol=0, atol=0.01)
-    torch.testing.assert_close(drawn.std((0, 2, 3)), torch.full((4,), SPREAD), rtol=0.05, atol=0)
+    torch.testing.assert_close(drawn.std((0, 2, 3)), torch.full((4,), SPREAD), rtol=0.08, atol=0)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

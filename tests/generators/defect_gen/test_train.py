@@ -207,12 +207,12 @@ def test_recipes_of_ones_own(tmp_path):
     path.write_text("[large]\nbatch = 1\n")
     with pytest.raises(ValueError, match="steps"):
         load_recipe(path)
-    with pytest.raises(FileNotFoundError, match="paper, small, tiny"):
+    with pytest.raises(FileNotFoundError, match="paper, small, surfaces, tiny"):
         load_recipe("huge")
 
 
 def test_the_published_settings():
-    assert recipe_names() == ["paper", "small", "tiny"]
+    assert recipe_names() == ["paper", "small", "surfaces", "tiny"]
     paper = load_recipe("paper")
     for net in (paper.large, paper.local):
         assert (net.batch, net.training.steps, net.training.learning_rate) == (2, 150_000, 1e-4)
