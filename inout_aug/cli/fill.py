@@ -13,6 +13,7 @@ from inout_aug.cli._errors import one_line_errors
 
 if TYPE_CHECKING:
     from inout_aug.hosts import Hosts
+    from inout_aug.sample import Sample
 
 
 def fill(
@@ -28,6 +29,7 @@ def fill(
     data: Annotated[Path | None, Option(help="Folder of normal images, for a generator that changes them.")] = None,
     format: Annotated[Format | None, Option(help="How that folder is laid out.")] = None,  # noqa: A002
     category: Annotated[str | None, Option(help="Folder below DATA, for mvtec.")] = None,
+    shrink: Annotated[float, Option(min=1, help="Shrink them by this factor first, as in the training.")] = 1.0,
     size: Annotated[str | None, Option(help="Height x width, for a generator of whole images.")] = None,
     channels: Annotated[int | None, Option(help="1 or 3; default: what the generator learned.")] = None,
     classes: Annotated[str, Option(help="Defect classes to ask for, as 1,3; default: all.")] = "",
@@ -58,7 +60,7 @@ def fill(
             member,
             where,
             n,
-            hosts=None if data is None and format is None else _normals(data, format, category, seed),
+            hosts=None if data is None and format is None else _normals(data, format, category, shrink, seed),
             shape=shape,
             classes=[int(number) for number in numbers],
             seed=seed,
@@ -82,7 +84,30 @@ def _settings(texts: list[str]) -> dict[str, Any]:
     return settings
 
 
-def _normals(data: Path | None, layout: Format | None, category: str | None, seed: int) -> Hosts:
+class _Shrunk:
+    """Hosts made smaller.
+
+    Args:
+        hosts: As they are.
+        factor: At least 1.
+    """
+
+    def __init__(self, hosts: Hosts, factor: float) -> None:
+        self._hosts, self._factor = hosts, factor
+
+    def __len__(self) -> int:
+        return len(self._hosts)
+
+    def __getitem__(self, number: int, /) -> Sample:
+        from inout_aug.datasets._files import fit_image
+        from inout_aug.sample import MIN_SIDE, Sample
+
+        host = self._hosts[number]
+        height, width = (max(MIN_SIDE, round(side / self._factor)) for side in host.size)
+        return Sample(fit_image(host.image, (height, width)))
+
+
+def _normals(data: Path | None, layout: Format | None, category: str | None, shrink: float, seed: int) -> Hosts:
     import numpy as np
 
     from inout_aug.datasets._items import ITEM_LAYOUT
@@ -90,4 +115,5 @@ def _normals(data: Path | None, layout: Format | None, category: str | None, see
     from inout_aug.labels import read_labels
 
     dataset: Any = open_data(data, layout, category=category, seed=seed)
-    return DatasetHosts(dataset, np.flatnonzero(read_labels(dataset, ITEM_LAYOUT, None) == 0), ITEM_LAYOUT)
+    hosts = DatasetHosts(dataset, np.flatnonzero(read_labels(dataset, ITEM_LAYOUT, None) == 0), ITEM_LAYOUT)
+    return hosts if shrink == 1 else _Shrunk(hosts, shrink)

@@ -1,4 +1,5 @@
 import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -33,6 +34,18 @@ def test_the_shipped_generator_puts_defects_into_the_users_images(tmp_path, part
     for sample in (cache[k] for k in range(4)):
         outside = sample.mask == 0
         assert any((sample.image == host)[outside].all() and (sample.image != host).any() for host in hosts)
+
+
+def test_the_users_images_are_shrunk_as_they_were_for_the_training(tmp_path, parts):
+    big = Surfaces(1, size=(160, 144), materials=("metal",), defect_share=0)[0]["image"]
+    for path in (parts / "images").iterdir():
+        cv2.imwrite(str(path), big[..., ::-1])
+    options = ("--generator", "defect-gen", "--data", parts, "--format", "folder", "--shrink", 2)
+    run(tmp_path / "c", *options, "-n", 1)
+    sample = SampleCache(tmp_path / "c")[0]
+    assert sample.size == (80, 72)
+    small = cv2.resize(big, (72, 80), interpolation=cv2.INTER_AREA)
+    assert np.abs(sample.image.astype(int) - small)[sample.mask == 0].max() <= 1
 
 
 @pytest.mark.parametrize(
