@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from torch.utils.data import Sampler
 
+from inout_aug._epochs import RankedEpochs
 from inout_aug._pools import draw_evenly
-from inout_aug._ranks import world
 from inout_aug.dataset import InOutDataset
-from inout_aug.seeding import EpochIndex, check_epoch, check_seed, check_state, stream
+from inout_aug.seeding import EpochIndex, stream
 
 _REAL, _SYNTHETIC = 0, 1
 
 
-class InOutBatchSampler(Sampler[list[int]]):
+class InOutBatchSampler(RankedEpochs[list[int]], Sampler[list[int]]):
     """Fills every batch with `round(share * batch_size)` synthetic samples, the rest with real ones, shuffled.
 
     Both kinds are gone through in a random order and then again in another one, on across epochs, so that none is drawn
@@ -50,6 +49,8 @@ class InOutBatchSampler(Sampler[list[int]]):
         (6, [2, 2, 2])
     """
 
+    _unit = "batches"
+
     def __init__(
         self,
         dataset: InOutDataset,
@@ -71,22 +72,13 @@ class InOutBatchSampler(Sampler[list[int]]):
                 raise ValueError(f"{name} must be an integer >= 1; got {value!r}")
         if not 0 <= share <= 1:
             raise ValueError(f"share is that of synthetic samples in a batch, in [0, 1]; got {share}")
-        if (num_replicas is None) != (rank is None):
-            raise ValueError(f"give num_replicas and rank together; got {num_replicas} and {rank}")
-        if num_replicas is not None and rank is not None and not 0 <= rank < num_replicas:
-            raise ValueError(f"rank must be in [0, {num_replicas}); got {rank}")
+        self._begin(dataset.seed if seed is None else seed, num_replicas, rank)
         self.batch_size = batch_size
         self.drop_last = True
         self.n_synthetic = round(share * batch_size)
-        self.seed = dataset.seed if seed is None else check_seed(seed)
         n_real = len(dataset.dataset)
         self._pools = np.arange(n_real), np.arange(n_real, len(dataset))
         self._num_batches = num_batches
-        self._ranks = None if num_replicas is None or rank is None else (num_replicas, rank)
-        self._epoch: int | None = None
-        self._passes = 0
-        self._at: tuple[int, int] | None = None
-        self._resumed: tuple[int, int] | None = None
         if self.n_synthetic and not len(self._pools[_SYNTHETIC]):
             raise ValueError(f"share={share} wants synthetic samples, but the dataset has none. Raise ratio= or n_aug=")
         if not len(self):
@@ -103,25 +95,7 @@ class InOutBatchSampler(Sampler[list[int]]):
         kind = _REAL if self.n_synthetic < self.batch_size else _SYNTHETIC
         return len(self._pools[kind]) // (self._counts()[kind] * self._world()[0])
 
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next iteration is; otherwise each iteration is the next epoch.
-
-        Raises:
-            ValueError: `epoch` is not an integer >= 0.
-        """
-        self._epoch = check_epoch(epoch)
-        if self._resumed is not None and self._resumed[0] != epoch:  # that epoch was over when it was saved
-            self._resumed = None
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield this rank's batches; an index carries how often its sample was drawn before, for a fresh paste."""
-        # now, not at the first draw: loaders make iterators that they never use
-        self._at, self._resumed = self._resumed, None
-        return self._batches(self._at)
-
-    def _batches(self, resumed: tuple[int, int] | None) -> Iterator[list[int]]:
-        epoch, start = resumed or (self._next_epoch(), 0)
-        self._passes = epoch + 1
+    def _draws(self, epoch: int, start: int) -> Iterator[list[int]]:
         num_replicas, rank = self._world()
         batches, total = len(self), len(self) * num_replicas
         drawn = [
@@ -136,47 +110,11 @@ class InOutBatchSampler(Sampler[list[int]]):
             ]
             indices, turns = (np.concatenate(part) for part in zip(*parts, strict=True))
             order = stream(self.seed, epoch, number).permutation(self.batch_size)
-            self._at = (epoch, done + 1)
             yield [EpochIndex(int(indices[i]), int(turns[i])) for i in order]
 
-    def _next_epoch(self) -> int:
-        return self._passes if self._epoch is None else self._epoch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where this rank is in its epoch: for torchdata's StatefulDataLoader, or to save by hand.
-
-        A plain DataLoader with workers draws ahead; save `{"epoch": epoch, "drawn": batches_done}` there.
-        """
-        epoch, drawn = self._resumed or self._at or (self._next_epoch(), 0)
-        return {**self._settings(), "epoch": epoch, "drawn": drawn}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next iteration be the rest of a saved one.
-
-        Args:
-            state: From `state_dict`.
-
-        Raises:
-            ValueError: It was saved with another seed, batch size, share or number of ranks, or is out of range.
-        """
-        check_state(state, **self._settings())
-        epoch, drawn = check_epoch(state["epoch"]), state["drawn"]
-        if not 0 <= drawn <= len(self):
-            raise ValueError(f"drawn must be in [0, {len(self)}], the batches of an epoch; got {drawn}")
-        self._passes = epoch + 1
-        self._resumed, self._at = (epoch, drawn), None
-
     def _settings(self) -> dict[str, int]:
-        return {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "n_synthetic": self.n_synthetic,
-            "num_replicas": self._world()[0],
-        }
+        return {**super()._settings(), "batch_size": self.batch_size, "n_synthetic": self.n_synthetic}
 
     def _counts(self) -> tuple[int, int]:
         """Return the numbers of real and synthetic samples in a batch."""
         return self.batch_size - self.n_synthetic, self.n_synthetic
-
-    def _world(self) -> tuple[int, int]:
-        return self._ranks or world() or (1, 0)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
 
+from inout_aug._epochs import RankedEpochs
 from inout_aug._pools import draw_evenly
-from inout_aug._ranks import world
-from inout_aug.seeding import EpochIndex, check_epoch, check_seed, check_state, stream
+from inout_aug.seeding import EpochIndex, stream
 
 
-class PositivesSampler(DistributedSampler[int]):
+class PositivesSampler(RankedEpochs[int], DistributedSampler[int]):
     """Draws fixed numbers of normals, real positives and synthetic positives, shuffled, each pool used evenly.
 
     A pool is gone through in a random order and then again in another one, on across epochs, so that no sample is drawn
@@ -60,35 +59,19 @@ class PositivesSampler(DistributedSampler[int]):
             raise ValueError("there are no positives to draw, real or synthetic. Raise ratio= or n_aug=")
         if positives < 1 and not len(normals):
             raise ValueError("there are no normal samples to draw. Pass positives=1.0")
-        if (num_replicas is None) != (rank is None):
-            raise ValueError(f"give num_replicas and rank together; got {num_replicas} and {rank}")
-        if num_replicas is not None and rank is not None and not 0 <= rank < num_replicas:
-            raise ValueError(f"rank must be in [0, {num_replicas}); got {rank}")
         # not super().__init__(): it fixes ranks now, and the process group may come later
-        self.seed = check_seed(seed)
-        self._ranks = None if num_replicas is None or rank is None else (num_replicas, rank)
+        self._begin(seed, num_replicas, rank)
         self._pools = (normals, real, synthetic)
         self._positives = positives
         self._real_share = 1.0 if not len(synthetic) else 0.0 if not len(real) else real_share
         self._wanted = int(num_samples)
-        self._epoch: int | None = None
-        self._passes = 0
-        self._at: tuple[int, int] | None = None
-        self._resumed: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         """Return the number of draws of this rank in an epoch."""
         return -(-self._wanted // self._world()[0])
 
-    def __iter__(self) -> Iterator[int]:
+    def _draws(self, epoch: int, start: int) -> Iterator[int]:
         """Yield this rank's indices; each carries how often its sample was drawn before, for a fresh synthetic draw."""
-        # now, not at the first draw: loaders make iterators that they never use
-        self._at, self._resumed = self._resumed, None
-        return self._indices(self._at)
-
-    def _indices(self, resumed: tuple[int, int] | None) -> Iterator[int]:
-        epoch, start = resumed or (self._next_epoch(), 0)
-        self._passes = epoch + 1
         num_replicas, rank = self._world()
         total = len(self) * num_replicas
         n_positive = round(self._positives * total)
@@ -101,47 +84,5 @@ class PositivesSampler(DistributedSampler[int]):
         indices = np.concatenate([part[0] for part in drawn])
         turns = np.concatenate([part[1] for part in drawn])
         order = stream(self.seed, epoch).permutation(total)[rank::num_replicas]
-        for number, i in enumerate(order[start:].tolist(), start + 1):
-            self._at = (epoch, number)
+        for i in order[start:].tolist():
             yield EpochIndex(int(indices[i]), int(turns[i]))
-
-    def _world(self) -> tuple[int, int]:
-        """Return the number of ranks, and this process's."""
-        return self._ranks or world() or (1, 0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next iteration is; otherwise each iteration is the next epoch.
-
-        Raises:
-            ValueError: `epoch` is not an integer >= 0.
-        """
-        self._epoch = check_epoch(epoch)
-        if self._resumed is not None and self._resumed[0] != epoch:  # that epoch was over when it was saved
-            self._resumed = None
-
-    def _next_epoch(self) -> int:
-        return self._passes if self._epoch is None else self._epoch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where this rank is in its epoch: for torchdata's StatefulDataLoader, or to save by hand.
-
-        A plain DataLoader with workers draws ahead; save `{"epoch": epoch, "drawn": batches_done * batch_size}` there.
-        """
-        epoch, drawn = self._resumed or self._at or (self._next_epoch(), 0)
-        return {"seed": self.seed, "num_replicas": self._world()[0], "epoch": epoch, "drawn": drawn}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next iteration be the rest of a saved one.
-
-        Args:
-            state: From `state_dict`.
-
-        Raises:
-            ValueError: It was saved with another seed or number of ranks, or is out of range.
-        """
-        check_state(state, seed=self.seed, num_replicas=self._world()[0])
-        epoch, drawn = check_epoch(state["epoch"]), state["drawn"]
-        if not 0 <= drawn <= len(self):
-            raise ValueError(f"drawn must be in [0, {len(self)}], the draws of an epoch; got {drawn}")
-        self._passes = epoch + 1
-        self._resumed, self._at = (epoch, drawn), None
