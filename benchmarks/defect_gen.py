@@ -24,8 +24,8 @@ from common import RESULTS, machine, versions, write_report
 
 from inout_aug import MemSegPaste, Sample
 from inout_aug.cache.features import Features
-from inout_aug.cli._data import Format, open_data
-from inout_aug.datasets._files import fit_image, fit_mask
+from inout_aug.cli._data import Format, open_data, shrunk
+from inout_aug.datasets._items import ITEM_LAYOUT
 from inout_aug.evaluate import evaluate, kid, kid_interval, looks, view
 from inout_aug.plugin import Request
 from inout_aug.sample import Image
@@ -51,7 +51,8 @@ class Data:
     def __init__(self, arguments: argparse.Namespace, least: tuple[int, int]) -> None:
         def read(part: Any, shots: int | None) -> list[Sample]:
             dataset: Any = open_data(arguments.data, arguments.format, part, shots=shots, seed=arguments.seed)
-            return [shrunk(dataset[index], arguments.shrink) for index in range(len(dataset))]
+            items = (dataset[index] for index in range(len(dataset)))
+            return [shrunk(ITEM_LAYOUT.unpack(item), arguments.shrink) for item in items]
 
         train = read("train", arguments.shots)
         self.training = [sample for sample in train if sample.mask is not None and sample.mask.any()]
@@ -64,13 +65,6 @@ class Data:
     def host(self, number: int) -> Image:
         """The host of a sample, the same for all contenders."""
         return self.hosts[number % len(self.hosts)]
-
-
-def shrunk(item: Any, factor: float) -> Sample:
-    """As `inout-aug train defect-gen --shrink` reads images."""
-    height, width = (round(side / factor) for side in item["mask"].shape)
-    size = max(16, height), max(16, width)
-    return Sample(fit_image(item["image"], size), fit_mask(item["mask"], size), item["label"])
 
 
 def insertions(generator: DefectGen, data: Data) -> list[Sample]:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from inout_aug.datasets import Item
+    from inout_aug.sample import Sample
+
+MATERIAL = "metal"  # of the procedural surfaces, where one is wanted
 
 # first sample and number of samples
 _SURFACES = {"train": (0, 600), "test": (600, 400)}
@@ -81,6 +84,50 @@ def open_data(
         labels = [dataset.targets[i] for i in kept]
         kept = [kept[i] for i in few_shot(labels, shots, seed=seed)]
     return dataset if len(kept) == len(dataset) else Subset(dataset, kept)
+
+
+def open_product(
+    path: Path | None,
+    layout: Format | None,
+    part: Literal["train", "test"] = "train",
+    *,
+    category: str | None = None,
+    material: str | None = None,
+    seed: int = 0,
+) -> Dataset[Item]:
+    """Return a part of a dataset as `open_data` does, but of procedural surfaces one product alone, as on a line.
+
+    To tell several apart from their defects takes far longer to learn.
+
+    Args:
+        path: Folder of the data; None for procedural surfaces.
+        layout: Of the folder.
+        part: "train" or "test".
+        category: Folder below `path`, for `mvtec`.
+        material: Of the procedural surfaces; metal by default.
+        seed: Chooses the parts, and the product.
+
+    Raises:
+        ValueError: The options do not go together.
+    """
+    if path is None and layout in (None, Format.SURFACES) and category is None:
+        from inout_aug.datasets import Surfaces
+
+        start, length = _SURFACES[part]
+        return Surfaces(length, start=start, materials=(material or MATERIAL,), seed=seed)
+    if material is not None:
+        raise ValueError("--material is for procedural surfaces, without --data")
+    return open_data(path, layout, part, category=category, seed=seed)
+
+
+def shrunk(sample: Sample, factor: float) -> Sample:
+    """Return a sample with its sides divided by a factor, or as short as they may be; defects never vanish."""
+    from inout_aug.datasets._files import fit_image, fit_mask
+    from inout_aug.sample import MIN_SIDE, Sample
+
+    height, width = (max(MIN_SIDE, round(side / factor)) for side in sample.size)
+    mask = None if sample.mask is None else fit_mask(sample.mask, (height, width))
+    return Sample(fit_image(sample.image, (height, width)), mask, sample.label)
 
 
 def _half(targets: list[int], part: str, seed: int) -> list[int]:

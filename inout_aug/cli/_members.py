@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,10 +104,12 @@ def _on(
             f"{type(generator).__name__} puts defects into normal images: say where some are, with --data and --format"
         )
     order = stream(seed).permutation(len(hosts))
-    # the same one is asked for its shape and for its pixels
-    read = lru_cache(_HOSTS_KEPT)(lambda index: hosts[int(order[index % len(order)])].image)
+    read = lru_cache(_HOSTS_KEPT)(lambda number: hosts[number].image)
+    # all shapes are asked for before the first sample is made, and again after the last
+    shape = cache(lambda number: read(number).shape)
+    host_of = [int(number) for number in order]
     return {
-        "shape": lambda index: read(index).shape,
-        "conditions": lambda index: {**asked[index % len(asked)], "host": read(index)},
-        "dtype": str(read(0).dtype),
+        "shape": lambda index: shape(host_of[index % len(host_of)]),
+        "conditions": lambda index: {**asked[index % len(asked)], "host": read(host_of[index % len(host_of)])},
+        "dtype": str(read(host_of[0]).dtype),
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Context, Option, echo
 
-from inout_aug.cli._data import Format, open_data
+from inout_aug.cli._data import MATERIAL, Format, open_product
 from inout_aug.cli._errors import one_line_errors
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from inout_aug.cli._pictures import Pictures
 
 _FEW = 5
-_MATERIAL = "metal"
-_TRAIN, _TEST = 600, 400
 _CACHED = 64  # in-distribution samples, for all seeds
 
 
@@ -64,7 +62,7 @@ def demo(
         from inout_aug.sheet import paste_sheet
 
         name, train_part, test_part = _open(data, format, category, material, seed)
-        learned = checkpoint is not None or (data is None and material in (None, _MATERIAL))
+        learned = checkpoint is not None or (data is None and material in (None, MATERIAL))
         chosen = generator or (["memseg", "defect-gen"] if learned else ["memseg"])
         members = create_members(chosen, {"textures": textures, "checkpoint": checkpoint})
         check_folder(out, list(members))
@@ -122,18 +120,11 @@ def _open(
     data: Path | None, layout: Format | None, category: str | None, material: str | None, seed: int
 ) -> tuple[str, Any, Any]:
     """Return the name of the data, its training part and its test part."""
-    if data is not None or layout not in (None, Format.SURFACES) or category is not None:
-        if material is not None:
-            raise ValueError("--material is for procedural surfaces, without --data")
-        train, test = (open_data(data, layout, part, category=category, seed=seed) for part in ("train", "test"))
-        name = data.resolve().name if data else ""
-        return f"{name}/{category}" if category else name, train, test
-    from inout_aug.datasets import Surfaces
-
-    material = material or _MATERIAL
-    # one product, as on a line: to tell three apart from their defects takes far longer to learn
-    train = Surfaces(_TRAIN, materials=(material,), seed=seed)
-    return f"procedural {material} surfaces", train, Surfaces(_TEST, start=_TRAIN, materials=(material,), seed=seed)
+    train, test = (
+        open_product(data, layout, part, category=category, material=material, seed=seed) for part in ("train", "test")
+    )
+    name = data.resolve().name if data else f"procedural {material or MATERIAL} surfaces"
+    return f"{name}/{category}" if category else name, train, test
 
 
 def _shots(text: str | None, train: Pictures, test: Pictures) -> int:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, echo
 
-from inout_aug.cli._data import Format, open_data
+from inout_aug.cli._data import Format, open_data, shrunk
 from inout_aug.cli._errors import one_line_errors
+from inout_aug.cli._options import parse_size
 
 if TYPE_CHECKING:
     from inout_aug.hosts import Hosts
@@ -49,10 +50,7 @@ def fill(
             raise ValueError(f"{generator} needs no cache: it paints on the fly. Give it to InOutAugment as it is")
         shape = None
         if size is not None:
-            height, _, width = size.lower().partition("x")
-            if not (height.isdecimal() and width.isdecimal()):
-                raise ValueError(f"--size is HEIGHTxWIDTH in pixels, such as 200x600; got {size!r}")
-            shape = int(height), int(width), channels or int(getattr(member, "channels", 3))
+            shape = *parse_size(size), channels or int(getattr(member, "channels", 3))
         numbers = classes.split(",") if classes else []
         if not all(number.strip().isdecimal() for number in numbers):
             raise ValueError(f"--classes are numbers from 1, divided by commas; got {classes!r}")
@@ -99,12 +97,7 @@ class _Shrunk:
         return len(self._hosts)
 
     def __getitem__(self, number: int, /) -> Sample:
-        from inout_aug.datasets._files import fit_image
-        from inout_aug.sample import MIN_SIDE, Sample
-
-        host = self._hosts[number]
-        height, width = (max(MIN_SIDE, round(side / self._factor)) for side in host.size)
-        return Sample(fit_image(host.image, (height, width)))
+        return shrunk(self._hosts[number], self._factor)
 
 
 def _normals(data: Path | None, layout: Format | None, category: str | None, shrink: float, seed: int) -> Hosts:

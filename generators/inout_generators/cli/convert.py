@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Option, echo
 
-from inout_generators.cli._options import parse_names, parse_size
+from inout_aug.cli._options import parse_names, parse_size
 
 # the official code reads images as RGB, whatever they are
 _IMAGE_CHANNELS = 3

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option, Typer, echo
 
-from inout_aug.cli._data import Format, open_data
+from inout_aug.cli._data import Format, open_product, shrunk
 from inout_aug.cli._errors import one_line_errors
-from inout_generators.cli._options import parse_names, parse_size
+from inout_aug.cli._options import parse_names, parse_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 app = Typer(help="Train a generator of defects.", no_args_is_help=True)
 
-_MATERIAL = "metal"
-_SURFACES = 600
 _SHOTS = 5
 _GOOD = 100
 
@@ -74,7 +72,7 @@ def defect_gen(
             _given(steps=steps, batch=batch, learning_rate=learning_rate, precision=precision),
         )
         samples, names, normal = _read(
-            _open(data, format, category, material, seed),
+            open_product(data, format, category=category, material=material, seed=seed),
             parse_names(classes) if classes else (),
             _shots(shots),
             good,
@@ -95,16 +93,6 @@ def defect_gen(
             log=echo,
         )
     echo(f"{out}: ready for DefectGen.from_pretrained, or --generator defect-gen")
-
-
-def _open(data: Path | None, layout: Format | None, category: str | None, material: str | None, seed: int) -> Any:
-    if data is None and layout in (None, Format.SURFACES) and category is None:
-        from inout_aug.datasets import Surfaces
-
-        return Surfaces(_SURFACES, materials=(material or _MATERIAL,), seed=seed)
-    if material is not None:
-        raise ValueError("--material is for procedural surfaces, without --data")
-    return open_data(data, layout, category=category, seed=seed)
 
 
 def _read(
@@ -143,12 +131,9 @@ def _read(
 
 
 def _sample(item: Item, ids: NDArray[np.uint8], shrink: float) -> Sample:
-    from inout_aug.datasets._files import fit_image, fit_mask
-    from inout_aug.sample import MIN_SIDE, Sample
+    from inout_aug.sample import Sample
 
-    height, width = (max(MIN_SIDE, round(side / shrink)) for side in item["mask"].shape)
-    image, mask = fit_image(item["image"], (height, width)), fit_mask(ids[item["mask"]], (height, width))
-    return Sample(image, mask, item["label"])
+    return shrunk(Sample(item["image"], ids[item["mask"]], item["label"]), shrink)
 
 
 def _shots(text: str) -> int | None:
