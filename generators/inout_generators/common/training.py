@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from inout_generators.common.checkpoints import (
     write_tensors,
 )
 from inout_generators.common.losses import LossLog, Step, plot_losses
+from inout_generators.common.optimizers import OptimizerName, build_optimizer, has_8bit, load_moments, moments_of
 
 Objective: TypeAlias = Callable[[nn.Module, np.random.Generator, torch.device], Tensor]
 Preview: TypeAlias = Callable[[nn.Module, Path], None]
@@ -48,8 +49,11 @@ class Settings:
         steps: Number of updates.
         learning_rate: Of AdamW, at its highest.
         weight_decay: Of AdamW.
+        optimizer: "adamw", or "adamw8bit" keeps its moments in 8 bits where bitsandbytes is installed.
         warmup: Steps in which the learning rate rises linearly from 0.
         schedule: What the learning rate does afterwards: "constant", or "cosine" falls to 0.
+        cycles: Times that the cosine falls, each time from the top.
+        horizon: Steps that the schedule is laid out for; a training of fewer steps ends on the way. None for `steps`.
         clip: Largest norm of the gradient; 0 = no clipping.
         ema: Most that the moving average of the weights keeps per step; (1 + n) / (10 + n) before that is reached.
         precision: Of the net's arithmetic; weights are float32 always.
@@ -65,8 +69,11 @@ class Settings:
     steps: int
     learning_rate: float = 1e-4
     weight_decay: float = 2e-3
+    optimizer: OptimizerName = "adamw"
     warmup: int = 0
     schedule: Literal["constant", "cosine"] = "constant"
+    cycles: int = 1
+    horizon: int | None = None
     clip: float = 1.0
     ema: float = 0.9999
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -77,27 +84,33 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        for name, low in (("steps", 1), ("warmup", 0), ("log_every", 1), ("checkpoint_every", 1), ("preview_every", 0)):
+        least = {"steps": 1, "warmup": 0, "cycles": 1, "log_every": 1, "checkpoint_every": 1, "preview_every": 0}
+        for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is at least {low}; got {getattr(self, name)}")
+        if self.horizon is not None and self.horizon < self.steps:
+            raise ValueError(f"horizon is at least the number of steps, {self.steps}; got {self.horizon}")
         if self.learning_rate <= 0 or self.weight_decay < 0 or self.clip < 0 or not 0 <= self.ema < 1:
             raise ValueError(
                 "learning_rate is above 0, weight_decay and clip are not below 0, ema is in [0, 1); got "
                 f"{self.learning_rate}, {self.weight_decay}, {self.clip} and {self.ema}"
             )
-        if self.schedule not in ("constant", "cosine") or self.precision not in ("fp32", "bf16"):
-            raise ValueError(
-                "schedule is 'constant' or 'cosine' and precision 'fp32' or 'bf16'; got "
-                f"{self.schedule!r} and {self.precision!r}"
-            )
+        for name, known in (
+            ("schedule", ("constant", "cosine")),
+            ("precision", ("fp32", "bf16")),
+            ("optimizer", get_args(OptimizerName)),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {' or '.join(map(repr, known))}; got {getattr(self, name)!r}")
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step."""
         rise = min(1.0, (step + 1) / (self.warmup + 1))
         if self.schedule == "constant":
             return self.learning_rate * rise
-        done = max(0, step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.learning_rate * rise * (1 + math.cos(math.pi * min(1.0, done))) / 2
+        done = max(0, step - self.warmup) / max(1, (self.horizon or self.steps) - self.warmup)
+        fallen = 1.0 if done >= 1 else self.cycles * done % 1
+        return self.learning_rate * rise * (1 + math.cos(math.pi * fallen)) / 2
 
 
 class TrainingDiverged(ValueError):
@@ -146,6 +159,8 @@ def train(
             )
         state.load(folder / CHECKPOINT)
         say(f"resumed at step {state.step} of {settings.steps}{_changes(folder / SETTINGS, settings)}")
+    if settings.optimizer == "adamw8bit" and not has_8bit():
+        say("bitsandbytes is not installed, so AdamW keeps its moments in 32 bits")
     accelerator.wait_for_everyone()
     record = _Record(folder, state.step, settings, say) if accelerator.is_main_process else None
     state.ema.to(accelerator.device)
@@ -209,8 +224,7 @@ def _windows(
             ]
 
 
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-_KEPT = ("average", *(f"optimizer.{key}" for key in _MOMENTS))
+_KEPT = ("step", "model", "average", "optimizer")
 
 
 class _State:
@@ -220,8 +234,11 @@ class _State:
         self.step = 0
         self._model = model
         self._names = [name for name, _ in model.named_parameters()]
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        self.optimizer = build_optimizer(
+            settings.optimizer,
+            model.parameters(),
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
         )
         self.ema = EMAModel(model.parameters(), decay=settings.ema, foreach=True)
 
@@ -232,26 +249,22 @@ class _State:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint in place of the last one: one file, so that its parts are of one step."""
-        moments = self.optimizer.state_dict()["state"]
         tensors = {"step": torch.tensor(self.step)}
         tensors |= {f"model.{name}": value for name, value in self._model.state_dict().items()}
-        for k, name in enumerate(self._names):
-            tensors[f"average.{name}"] = self.ema.shadow_params[k]
-            tensors |= {f"optimizer.{key}.{name}": moments[k][key] for key in _MOMENTS}
-        write_tensors(path, tensors)
+        tensors |= {f"average.{name}": self.ema.shadow_params[k] for k, name in enumerate(self._names)}
+        moments = moments_of(self.optimizer, self._names)
+        write_tensors(path, tensors | {f"optimizer.{name}": value for name, value in moments.items()})
 
     def load(self, path: Path) -> None:
         """Go back to a checkpoint."""
         tensors = read_tensors(path)
-        missing = [part for part in ("step", "model", *_KEPT) if not any(name.startswith(part) for name in tensors)]
-        if missing:
+        if missing := [part for part in _KEPT if not any(name.startswith(part) for name in tensors)]:
             raise CheckpointError(f"{path} is no checkpoint of a training: it has no {', '.join(missing)}")
         load_exactly(self._model, _part(tensors, "model"), source=path)
-        kept = {prefix: _part(tensors, prefix) for prefix in _KEPT}
         self.step = self.ema.optimization_step = int(tensors["step"])
-        self.ema.shadow_params = [kept["average"][name] for name in self._names]
-        state = {k: {key: kept[f"optimizer.{key}"][name] for key in _MOMENTS} for k, name in enumerate(self._names)}
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        averages = _part(tensors, "average")
+        self.ema.shadow_params = [averages[name] for name in self._names]
+        load_moments(self.optimizer, self._names, _part(tensors, "optimizer"))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

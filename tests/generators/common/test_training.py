@@ -80,6 +80,26 @@ def test_it_is_adamw_with_clipped_gradients_and_a_warmed_up_average(tmp_path):
         torch.testing.assert_close(p.detach(), a)
 
 
+def test_a_cosine_with_restarts_as_transformers_defines_it():
+    schedules = pytest.importorskip("transformers.optimization")
+    optimizer = torch.optim.SGD(net().parameters(), lr=0.5)
+    expected = schedules.get_cosine_with_hard_restarts_schedule_with_warmup(optimizer, 0, 100, num_cycles=3)
+    settings = Settings(steps=70, horizon=100, cycles=3, schedule="cosine", learning_rate=0.5)
+    for n in range(100):
+        assert settings.learning_rate_at(n) == pytest.approx(expected.get_last_lr()[0], abs=1e-12), n
+        optimizer.step()
+        expected.step()
+
+
+def test_8_bits_are_said_to_be_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("inout_generators.common.training.has_8bit", lambda: False)
+    monkeypatch.setattr("inout_generators.common.optimizers.has_8bit", lambda: False)
+    said = []
+    trained = run(tmp_path, replace(SETTINGS, optimizer="adamw8bit"), log=said.append)
+    assert "bitsandbytes is not installed" in said[0]
+    assert weights(trained) == weights(run(tmp_path / "plain"))
+
+
 @pytest.mark.parametrize("at", [2, 6, 10, 11])
 def test_it_resumes_to_the_same_losses_and_weights_bit_for_bit(tmp_path, at):
     whole = run(tmp_path / "whole")
@@ -229,6 +249,9 @@ def test_bf16_trains(tmp_path):
         ("warmup", -1),
         ("schedule", "linear"),
         ("precision", "fp16"),
+        ("optimizer", "sgd"),
+        ("cycles", 0),
+        ("horizon", 11),
         ("log_every", 0),
         ("seed", -1),
     ],
