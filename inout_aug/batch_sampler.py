@@ -76,7 +76,7 @@ class InOutBatchSampler(RankedEpochs[list[int]], Sampler[list[int]]):
         self.batch_size = batch_size
         self.drop_last = True
         self.n_synthetic = round(share * batch_size)
-        n_real = len(dataset.dataset)
+        n_real = dataset.n_real
         self._pools = np.arange(n_real), np.arange(n_real, len(dataset))
         self._num_batches = num_batches
         if self.n_synthetic and not len(self._pools[_SYNTHETIC]):

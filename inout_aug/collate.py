@@ -126,14 +126,18 @@ def collate_for(augment: InOutAugment) -> BatchCollate:
     members = augment.mixer.members
     if len(members) != 1 or not isinstance(members[0], MemSegPaste):
         raise ValueError(f"collate paints with one MemSegPaste; got {list(members)}. Wrap the dataset for others")
-    if augment.ratio is None:
-        raise ValueError("collate needs ratio=: n_aug= and balance= need to know the dataset's length and labels")
+    ratio = augment.amount.ratio
+    if ratio is None or augment.amount.normals is not None:
+        raise ValueError(
+            "collate needs ratio= alone: the other numbers need to know the dataset's length and labels; got "
+            f"{augment.amount}"
+        )
     normal = augment.normal_label or 0
     positive = 1 if augment.positive_label is None else augment.positive_label
     if isinstance(positive, Mapping):
         positive = positive[members[0].defect_class]
     if isinstance(normal, str) or isinstance(positive, str):
         raise ValueError(f"collate sees no class names: give numbers instead of {normal!r} and {positive!r}")
-    share = augment.ratio / (1 + augment.ratio)
+    share = ratio / (1 + ratio)
     paste = BatchPaste.like(members[0], share=share, seed=augment.seed, normal_label=normal, positive_label=positive)
     return BatchCollate(paste)

@@ -10,25 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from inout_aug.injector import Host, Injector, Slot, Summary, as_int, forward
+from inout_aug._wrapper import Wrapper
+from inout_aug.injector import Host, Injector, Slot, Summary, as_int
 from inout_aug.sample import Sample
 from inout_aug.sampler import PositivesSampler
-from inout_aug.seeding import EpochClock, EpochIndex, check_state, permuted
-from inout_aug.transform import Transform
+from inout_aug.seeding import EpochIndex, check_state, permuted
 
 
-class InOutDataset(Dataset[Any]):
+class InOutDataset(Wrapper, Dataset[Any]):
     """What `InOutAugment` makes of a map-style dataset: its samples untouched and in order, then the synthetic ones.
 
-    `len(train) == len(dataset) + n_synthetic`, the same on every rank. Synthetic sample k of epoch e depends on
-    `(seed, e, k)` alone, whatever the workers. Attributes of the wrapped dataset are available; `targets` covers the
-    synthetic samples too.
+    `len(train) == n_real + n_synthetic`, the same on every rank; `n_real == len(dataset)` unless `normals=` leaves some
+    out, which then serve as hosts only. Synthetic sample k of epoch e depends on `(seed, e, k)` alone, whatever the
+    workers. Attributes of the wrapped dataset are available; `targets` covers the synthetic samples too.
 
     Args:
         dataset: The wrapped dataset.
         injector: Makes the synthetic items.
-        schedule: Member of each synthetic index, uint8, shape (n_synthetic,).
-        labels: Of the real samples, int64, shape (len(dataset),).
+        schedule: Injector's member of each synthetic index, uint8, shape (n_synthetic,).
+        labels: Of the samples of `dataset`, int64, shape (len(dataset),).
+        real: Indices of those that are samples of the wrapped dataset too, in order.
         seed: Base seed.
         resample: Draw anew at every visit; False gives the same synthetic samples in every epoch.
     """
@@ -40,40 +41,39 @@ class InOutDataset(Dataset[Any]):
         injector: Injector,
         schedule: NDArray[np.uint8],
         labels: NDArray[np.int64],
+        real: range | NDArray[np.int64],
         seed: int,
         resample: bool,
     ) -> None:
-        self.dataset = dataset
-        self.seed = seed
-        self._injector = injector
+        self._wrap(dataset, injector, draws=len(schedule), seed=seed, resample=resample)
         self._schedule = schedule
         self._positions = _positions_within(schedule)
-        self._labels = labels
+        self._real = real
+        self._labels = labels if isinstance(real, range) else labels[real]
         self._hosts = np.flatnonzero(labels == injector.rule.normal)
-        self._clock = EpochClock(len(schedule))
-        if not resample:
-            self._clock.set(0)
-        self._resample = resample
 
     def __len__(self) -> int:
-        return len(self._labels) + len(self._schedule)
+        return self.n_real + len(self._schedule)
 
     def __getitem__(self, index: int) -> Any:
         position = as_int(index, len(self))
-        synthetic = position - len(self._labels)
+        synthetic = position - self.n_real
         if synthetic < 0:
-            return self._injector.real(self.dataset[position])
+            return self._injector.real(self.dataset[int(self._real[position])])
         epoch = self._epoch_of(index, synthetic)
         return self._injector.item(self._slot(synthetic, epoch), self._hosts_for(synthetic, epoch))
 
     def __repr__(self) -> str:
-        return (
-            f"InOutDataset({len(self._labels)} real + {len(self._schedule)} synthetic, {type(self.dataset).__name__})"
-        )
+        return f"InOutDataset({self.n_real} real + {len(self._schedule)} synthetic, {type(self.dataset).__name__})"
 
     def __getattr__(self, name: str) -> Any:
         # `labels` only where the wrapped dataset has them, as `targets` for the synthetic samples too
-        return self.targets if name == "labels" and hasattr(self.dataset, name) else forward(self, name)
+        return self.targets if name == "labels" and hasattr(self.dataset, name) else super().__getattr__(name)
+
+    @property
+    def n_real(self) -> int:
+        """Number of real samples, which come first."""
+        return len(self._real)
 
     @cached_property
     def targets(self) -> NDArray[np.int64]:
@@ -84,26 +84,12 @@ class InOutDataset(Dataset[Any]):
             synthetic[slots] = self._injector.labels(int(member), int(np.count_nonzero(slots)))
         return np.concatenate([self._labels, synthetic])
 
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch it is, for all workers, as for a DistributedSampler.
-
-        Without a call, an index is in the epoch that counts its earlier visits, also those that a loader prefetched and
-        threw away: call it where epochs may end early. No effect on synthetic samples with `resample=False`.
-
-        Raises:
-            ValueError: `epoch` is not an integer >= 0.
-        """
-        if self._resample:
-            self._clock.set(epoch)
-        if hasattr(self.dataset, "set_epoch"):
-            self.dataset.set_epoch(epoch)
-
     def state_dict(self) -> dict[str, Any]:
         """Return what later draws depend on, for torchdata's StatefulDataLoader, or to save between epochs.
 
         Draws through `sampler()`, or after `set_epoch`, depend on nothing that is not told anew; the others on visits.
         """
-        state = {"seed": self.seed, "synthetic": len(self._schedule), **self._clock.state_dict()}
+        state = {**self._settings(), **self._clock.state_dict()}
         return state | ({"dataset": self.dataset.state_dict()} if hasattr(self.dataset, "state_dict") else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -113,24 +99,14 @@ class InOutDataset(Dataset[Any]):
             state: From `state_dict`.
 
         Raises:
-            ValueError: It was saved with another seed or number of synthetic samples.
+            ValueError: It was saved with another seed, or other numbers of samples.
         """
-        check_state(state, seed=self.seed, synthetic=len(self._schedule))
+        check_state(state, **self._settings())
         if "dataset" in state:
             self.dataset.load_state_dict(state["dataset"])
         self._clock.load_state_dict(state)
         if self._clock.told is None and state["epoch"] is not None:
             self.set_epoch(state["epoch"])
-
-    @property
-    def transform(self) -> Any:
-        """The transform of real and synthetic items alike; setting it replaces it, as some libraries' loaders do."""
-        wrapped = self._injector.transform
-        return None if wrapped is None else wrapped.transform
-
-    @transform.setter
-    def transform(self, transform: Transform | None) -> None:
-        self._injector = self._injector.with_transform(transform)
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """Return a sample before the transform, with its origin: to look at, explain or replay.
@@ -143,16 +119,19 @@ class InOutDataset(Dataset[Any]):
             IndexError: `index` is out of range.
         """
         position = as_int(index, len(self))
-        synthetic = position - len(self._labels)
+        synthetic = position - self.n_real
         if synthetic < 0:
-            return self._injector.layout.unpack(self.dataset[position])
+            return self._injector.layout.unpack(self.dataset[int(self._real[position])])
         return self._injector.sample(self._slot(synthetic, epoch), self._hosts_for(synthetic, epoch))[0]
 
     def summary(self) -> Summary:
         """Print and return how many samples there are of each kind, and the share of positives."""
-        counts = np.bincount(self._schedule, minlength=len(self._injector.names)).tolist()
+        names = self._injector.names
+        counts = dict.fromkeys(names, 0)
+        for name, count in zip(names, np.bincount(self._schedule, minlength=len(names)).tolist(), strict=True):
+            counts[name] += count
         positives = int(np.count_nonzero(self._labels != self._injector.rule.normal))
-        summary = Summary(len(self._labels), positives, dict(zip(self._injector.names, counts, strict=True)))
+        summary = Summary(self.n_real, positives, counts)
         print(summary)
         return summary
 
@@ -183,11 +162,10 @@ class InOutDataset(Dataset[Any]):
             ValueError: A share is out of range, or there is nothing to draw from.
         """
         is_positive = self._labels != self._injector.rule.normal
-        n_real = len(self._labels)
         return PositivesSampler(
             normals=np.flatnonzero(~is_positive),
             real=np.flatnonzero(is_positive),
-            synthetic=np.arange(n_real, len(self)),
+            synthetic=np.arange(self.n_real, len(self)),
             positives=positives,
             real_share=real,
             num_samples=len(self) if num_samples is None else num_samples,
@@ -195,6 +173,10 @@ class InOutDataset(Dataset[Any]):
             num_replicas=num_replicas,
             rank=rank,
         )
+
+    def _settings(self) -> dict[str, int]:
+        """Return what a saved state must have in common with this dataset."""
+        return {"seed": self.seed, "real": self.n_real, "synthetic": len(self._schedule)}
 
     def _epoch_of(self, index: int, synthetic: int) -> int:
         if isinstance(index, EpochIndex) and self._resample:

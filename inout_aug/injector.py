@@ -47,9 +47,9 @@ class Injector:
     """Makes synthetic items and runs the user's transform.
 
     Attributes:
-        names: One per generator.
-        fingerprints: One per generator.
-        members: Pasters, or draws from a bound sample source.
+        names: Of the generators; one that makes several lots is there several times.
+        fingerprints: Of each of them.
+        members: Pasters, or draws from a bound sample source, for each name.
         template: A normal item, whose form and other fields samples without a host take.
         layout: How items are read and written.
         rule: Labels of normal and synthetic samples.
@@ -73,7 +73,7 @@ class Injector:
         """Return the dataset's label of a member's first `count` samples, int64, shape (count,)."""
         maker = self.members[member]
         if isinstance(maker, Paster):
-            return np.full(count, self.rule.label_of(_defect_class(maker)), np.int64)
+            return np.full(count, self.rule.label_of(defect_class_of(maker)), np.int64)
         kinds, which = np.unique(maker.classes[:count], return_inverse=True)
         return np.array([self.rule.label_of(int(kind)) for kind in kinds], np.int64)[which]
 
@@ -108,7 +108,7 @@ class Injector:
                 continue
             if not mask.any():
                 raise ValueError(f"{name} returned an empty mask on host {index}; apply must paint at least one pixel")
-            label = self.rule.label_of(_defect_class(maker))
+            label = self.rule.label_of(defect_class_of(maker))
             fingerprint = self.fingerprints[slot.member]
             origin = Origin(generator=name, fingerprint=fingerprint, seed=slot.key, params=params, host=index)
             return Sample(image, mask, label, origin), item
@@ -203,24 +203,6 @@ class Summary:
         return "\n".join([*lines, f"{'share of positives':<{width}}  {self.positives:>9.1%}"])
 
 
-def forward(wrapper: Any, name: str) -> Any:
-    """Return an attribute of the wrapped dataset, but none of its methods: they know nothing of the synthetic samples.
-
-    Raises:
-        AttributeError: There is none, or it is a method, special ones as `__getitems__` included.
-    """
-    dataset = wrapper.__dict__.get("dataset")
-    if dataset is None or name.startswith("__"):
-        raise AttributeError(name)
-    value = getattr(dataset, name)
-    if getattr(value, "__self__", None) is dataset:
-        raise AttributeError(
-            f"{name} is a method of the wrapped {type(dataset).__name__}, which knows nothing of synthetic samples. "
-            f"Call it before wrapping, or as .dataset.{name}"
-        )
-    return value
-
-
 def as_int(index: object, length: int) -> int:
     """Return a dataset index in [0, length) from an int, numpy integer or 0-d tensor; negatives count from the end.
 
@@ -237,7 +219,8 @@ def as_int(index: object, length: int) -> int:
     return position if position >= 0 else position + length
 
 
-def _defect_class(paster: Paster) -> int:
+def defect_class_of(paster: Paster) -> int:
+    """Return the class of the defects that a paster paints."""
     return int(getattr(paster, "defect_class", 1))
 
 

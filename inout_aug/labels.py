@@ -51,6 +51,11 @@ class LabelRule:
             )
         return self.positive[defect_class]
 
+    def classes_of(self, label: int) -> set[int]:
+        """Return the defect classes that are said to have a label."""
+        named = self.positive if isinstance(self.positive, Mapping) else {}
+        return {defect_class for defect_class, theirs in named.items() if theirs == label}
+
     def mask_of(self, mask: Mask | None, defect_class: int) -> Mask | None:
         """Return the mask of a sample of a defect class, with the classes that the dataset's masks know."""
         if mask is None or not self.one_mask_class or defect_class == 1:

@@ -41,6 +41,7 @@ class InOutMixer:
         self.members = tuple(members)
         self.names = _unique_names([name_of(member) for member in members])
         self.weights = self._shares(weights)
+        self._weighted = weights is not None
 
     def __getitem__(self, name: str) -> Member:
         """Return a member by the name that `Origin.generator` and summaries give it."""
@@ -61,12 +62,16 @@ class InOutMixer:
             counts[i] += 1
         return counts
 
-    def schedule(self, total: int) -> NDArray[np.uint8]:
-        """Return the member of each of `total` slots: exact `counts`, spread evenly so that any stretch is mixed."""
-        counts = self.counts(total)
-        due = np.concatenate([(np.arange(count) + 0.5) / max(count, 1) for count in counts])
-        member = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
-        return member[np.argsort(due, kind="stable")]
+    def among(self, chosen: Sequence[int]) -> InOutMixer:
+        """Return the mixer of some of the members, by number; shares that were given keep their proportions.
+
+        Raises:
+            ValueError: The weights give nothing to any of them.
+        """
+        weights = [self.weights[member] for member in chosen] if self._weighted else None
+        if weights is not None and not sum(weights):
+            raise ValueError(f"weights= give nothing to {[self.names[k] for k in chosen]}, but they are needed")
+        return InOutMixer([self.members[member] for member in chosen], weights)
 
     def _shares(self, weights: Mapping[str, float] | Sequence[float] | None) -> list[float]:
         if weights is None:
@@ -84,6 +89,12 @@ class InOutMixer:
         if not all(math.isfinite(value) and value >= 0 for value in values) or not sum(values):
             raise ValueError(f"weights are finite, not negative and not all zero; got {values}")
         return [value / sum(values) for value in values]
+
+
+def interleave(counts: Sequence[int]) -> NDArray[np.uint8]:
+    """Return numbers 0, 1, ..., the k-th `counts[k]` times, spread evenly so that any stretch is mixed."""
+    due = np.concatenate([(np.arange(count) + 0.5) / max(count, 1) for count in counts])
+    return np.repeat(np.arange(len(counts), dtype=np.uint8), counts)[np.argsort(due, kind="stable")]
 
 
 def _unique_names(names: list[str]) -> tuple[str, ...]:

@@ -15,10 +15,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from inout_aug import containers
 from inout_aug._ranks import world
-from inout_aug.injector import Host, Injector, Slot, forward
+from inout_aug._wrapper import Wrapper
+from inout_aug.injector import Host, Injector, Slot
 from inout_aug.labels import label_of
 from inout_aug.layout import Fields, Layout, get_field, replace_fields
-from inout_aug.seeding import EpochClock, check_state, permuted
+from inout_aug.seeding import check_state, permuted
 
 # synthetic samples come in this rhythm of generators, over and over, so that shares are exact in any such stretch
 PERIOD = 1000
@@ -66,7 +67,7 @@ class _Pass:
     done: bool = False
 
 
-class InOutIterableDataset(IterableDataset[Any]):
+class InOutIterableDataset(Wrapper, IterableDataset[Any]):
     """What `InOutAugment` makes of an iterable dataset: its samples in order, synthetic positives evenly between them.
 
     After j real samples, `ratio * j` synthetic ones, rounded, have come, once there is a normal host; hosts are among
@@ -92,41 +93,21 @@ class InOutIterableDataset(IterableDataset[Any]):
         seed: int,
         resample: bool,
     ) -> None:
-        self.dataset = dataset
-        self.seed = seed
+        self._wrap(dataset, injector, draws=_MAX_WORKERS, seed=seed, resample=resample)
         self.ratio = ratio
-        self._injector = injector
         self._rhythm = rhythm
-        self._clock = EpochClock(_MAX_WORKERS)
-        self._resample = resample
         self._world = (1, 0)
         self._pass: _Pass | None = None
         self._resumed: _Pass | None = None
-        if not resample:
-            self._clock.set(0)
 
     def __len__(self) -> int:
         """Return the number of real plus synthetic samples, where the wrapped dataset has a length."""
         n_real = len(self.dataset)
         return n_real + math.floor(self.ratio * n_real + 0.5)
 
-    def __getattr__(self, name: str) -> Any:
-        return forward(self, name)
-
     def __getstate__(self) -> dict[str, Any]:
         # a spawned worker has no process group to ask, and a pass goes on where it began
         return {**self.__dict__, "_world": self._find_world(), "_pass": None}
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next iteration is; otherwise each iteration is the next epoch.
-
-        Raises:
-            ValueError: `epoch` is not an integer >= 0.
-        """
-        if self._resample:
-            self._clock.set(epoch)
-        if hasattr(self.dataset, "set_epoch"):
-            self.dataset.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield real items in order, with synthetic ones between them.

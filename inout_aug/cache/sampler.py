@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -103,6 +104,17 @@ class CachedSampler:
     def __repr__(self) -> str:
         return f"CachedSampler({self.cache!r})"
 
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Defect classes that there are samples of, and that are drawn."""
+        return tuple(label for label in self._available(Review(self.cache)) if (self._shares or {}).get(label, 1))
+
+    def of_classes(self, classes: Classes) -> CachedSampler:
+        """Return the same, but for the classes that are drawn: one of them, several in equal parts, or with weights."""
+        other = copy.copy(self)
+        other._shares = _check_classes(classes)
+        return other
+
     def bind(self, count: int, like: Sample, seed: int) -> CachedDraws:
         """Get ready for a dataset. The decisions made in review up to now count.
 
@@ -116,10 +128,9 @@ class CachedSampler:
             ValueError: There are not enough samples, they have no masks but the dataset has, or they would have to be
                 converted with a loss.
         """
-        masks = self.cache.manifest.groups[0].layout.masks
-        _check_masks(self.cache.folder.url, masks, like)
+        _check_masks(self.cache.folder.url, self._masks, like)
         review = Review(self.cache)
-        available = self._available(review, masks)
+        available = self._available(review)
         counts = self._counts(count, available, review)
         # without draws there is nothing to convert
         cache = fit_cache(self.cache, like.image, lossy=self._lossy) if count else self.cache
@@ -136,13 +147,17 @@ class CachedSampler:
             draws(0, 0)  # a transform that does not suit is to fail here, not in a worker
         return draws
 
+    @property
+    def _masks(self) -> bool:
+        return self.cache.manifest.groups[0].layout.masks
+
     def _score(self, name: str) -> NDArray[np.float32]:
         names = self.cache.score_names
         if name not in names:
             raise KeyError(f"{self.cache.folder.url} has no score {name!r}; it has {list(names)}")
         return self.cache.scores[:, names.index(name)]
 
-    def _available(self, review: Review, masks: bool) -> dict[int, NDArray[np.int64]]:
+    def _available(self, review: Review) -> dict[int, NDArray[np.int64]]:
         """Return the positions that may be drawn, by defect class."""
         fits = review.accepted & (review.labels > 0)
         for name, low, high in self._bounds:
@@ -151,7 +166,7 @@ class CachedSampler:
         if self._shares is not None:
             fits &= np.isin(review.labels, list(self._shares))
         positions = np.flatnonzero(fits)
-        if masks:
+        if self._masks:
             positions = positions[self._shows_defect(positions)]
         labels = review.labels[positions]
         found = {int(label): positions[labels == label] for label in np.unique(labels)}
@@ -206,7 +221,14 @@ class CachedSampler:
         return weights
 
 
-def cached(generator: Generator, count: int, like: Sample, seed: int, hosts: Hosts | None = None) -> CachedDraws:
+def cached(
+    generator: Generator,
+    count: int,
+    like: Sample,
+    seed: int,
+    hosts: Hosts | None = None,
+    classes: Sequence[int] | None = None,
+) -> CachedDraws:
     """Return draws from a generator: `InOutAugment` calls this for a generator that was given as it is.
 
     Fills a cache in the user's cache folder with the samples that one epoch needs, at the dataset's size, in this
@@ -220,6 +242,7 @@ def cached(generator: Generator, count: int, like: Sample, seed: int, hosts: Hos
         like: A real normal sample; draws have its size, channels and dtype.
         seed: Base seed of the wrapped dataset.
         hosts: The dataset's normal samples, if they can be looked up.
+        classes: Defect classes to ask for in turn; None for all that it makes.
 
     Raises:
         FillIncomplete: The generator failed on some requests.
@@ -237,7 +260,7 @@ def cached(generator: Generator, count: int, like: Sample, seed: int, hosts: Hos
         return CachedDraws((), {}, seed=seed)
     height, width, channels = like.image.shape
     dtype = getattr(generator, "dtype", "uint8")
-    classes = range(1, int(getattr(generator, "defect_classes", 1)) + 1)
+    classes = classes or range(1, int(getattr(generator, "defect_classes", 1)) + 1)
     if getattr(generator, "hosts", False):
         if hosts is None:
             raise ValueError(

@@ -17,6 +17,7 @@ from inout_aug.cache.draws import CachedDraws
 from inout_aug.cache.filters import MaskShare
 from inout_aug.cache.review import Review
 from inout_aug.cache.sampler import CachedSampler, cached
+from inout_aug.lots import ClassSource
 from inout_aug.plugin import Draws, Request, SampleSource
 from inout_aug.sample import Origin, Sample
 from standin import Brightness, Noise
@@ -343,3 +344,20 @@ class FillsInWorker(Dataset):
 
     def __getitem__(self, index: int) -> int:
         return len(cached(Counting(), 1, LIKE, 0).classes)
+
+
+def test_it_can_be_asked_for_single_classes(cache: SampleCache) -> None:
+    sampler = CachedSampler(cache)
+    assert sampler.classes == (1, 2)
+    assert isinstance(sampler, ClassSource)
+    chosen = sampler.of_classes([2])
+    assert chosen.classes == CachedSampler(cache, classes={1: 0, 2: 1}).classes == (2,)
+    assert chosen.bind(7, LIKE, 0).classes.tolist() == [2] * 7
+    assert sampler.classes == (1, 2)
+
+
+def test_a_generator_as_it_is_makes_only_the_classes_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INOUT_CACHE", str(tmp_path))
+    generator = Noise()
+    generator.defect_classes = 3  # type: ignore[attr-defined]
+    assert sorted(cached(generator, 6, LIKE, 0, classes=(1, 3)).classes.tolist()) == [1, 1, 1, 3, 3, 3]
