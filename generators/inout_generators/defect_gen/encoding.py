@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 from torch import Tensor
 
 from inout_aug.sample import Image, Mask
+from inout_generators.common.pixels import scale, unscale
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,3 @@ class Encoding:
         """Return a net's guess of the clean array, (B, channels, H, W), with every value in its valid range."""
         image, mask = x0[:, : self.image_channels], x0[:, self.image_channels :]
         return torch.cat([image.clamp(-1, 1), mask.clamp(*self.mask_range)], 1)
-
-
-def scale(images: Image) -> NDArray[np.float32]:
-    """Return integers as float32 in [-1, 1], black as -1 and the dtype's white as 1."""
-    return cast(NDArray[np.float32], images.astype(np.float32) * np.float32(2 / np.iinfo(images.dtype).max) - 1)
-
-
-def unscale(values: NDArray[np.float32], dtype: DTypeLike) -> Image:
-    """Return floats in [-1, 1] as the nearest integers: the inverse of `scale`."""
-    white = np.iinfo(np.dtype(dtype)).max
-    return cast(Image, np.rint((np.clip(values, -1, 1).astype(np.float64) + 1) * (white / 2)).astype(dtype))
