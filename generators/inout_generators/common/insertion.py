@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inout_aug.sample import Image, Mask
+from inout_aug.plugin import Request
+from inout_aug.sample import Image, Mask, check_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,26 @@ class Window:
     def slices(self) -> tuple[slice, slice]:
         """What cuts it out of an array (H, W, ...)."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+
+def check_host(request: Request) -> None:
+    """Raise unless the host of a request is an image as asked for, and region and strength fit it.
+
+    Raises:
+        TypeError: The host is no uint8 or uint16 array.
+        ValueError: Its shape is another, the region is empty or of another size, or the strength is out of range.
+    """
+    shape, host, region = (request.height, request.width, request.channels), request.host, request.region
+    check_image(host)
+    if host is not None and host.shape != shape:
+        raise ValueError(f"a host has the shape that is asked for, {shape}; got {host.shape}")
+    if region is not None and (region.shape != shape[:2] or not region.any()):
+        raise ValueError(
+            f"a region has its host's size, {shape[:2]}, and is not empty; got {region.shape} with "
+            f"{np.count_nonzero(region)} pixels inside"
+        )
+    if not 0 < request.strength <= 1:
+        raise ValueError(f"strength is a share of the noise, in (0, 1]; got {request.strength}")
 
 
 def window_anywhere(host: tuple[int, int], size: tuple[int, int], rng: np.random.Generator) -> Window:

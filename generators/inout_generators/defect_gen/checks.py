@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-import numpy as np
 from torch import nn
 
 from inout_aug.plugin import Request
-from inout_aug.sample import MIN_SIDE, check_image
+from inout_aug.sample import MIN_SIDE
+from inout_generators.common.insertion import check_host
 from inout_generators.defect_gen.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -72,18 +72,7 @@ def check_request(generator: DefectGen, request: Request) -> None:
             raise ValueError("region and strength are for requests with a host; this one has none")
         check_reach(generator, (request.height, request.width), "the image asked for")
         return
-    shape = (request.height, request.width, request.channels)
-    check_image(request.host)
-    if request.host.shape != shape:
-        raise ValueError(f"a host has the shape that is asked for, {shape}; got {request.host.shape}")
-    region = request.region
-    if region is not None and (region.shape != shape[:2] or not region.any()):
-        raise ValueError(
-            f"a region has its host's size, {shape[:2]}, and is not empty; got {region.shape} with "
-            f"{np.count_nonzero(region)} pixels inside"
-        )
-    if not 0 < request.strength <= 1:
-        raise ValueError(f"strength is a share of the noise, in (0, 1]; got {request.strength}")
+    check_host(request)
 
 
 def check_reach(generator: DefectGen, size: tuple[int, int], what: str) -> None:

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLInpaintPipeline, UNet2DConditionModel
 from safetensors import safe_open
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from inout_generators.common.checkpoints import CheckpointError, PathLike, read_tensors, some
 
 # they share parts: an inpainting checkpoint differs in its UNet's first layer
 KINDS = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
+XL_KINDS = ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline")
 
 # name -> class in diffusers, and what is set in it
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -28,6 +29,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "unipc": ("UniPCMultistepScheduler", {}),
 }
 _PARTS = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+_XL_PARTS = {**_PARTS, "text_encoder_2": CLIPTextModelWithProjection}
 _KEPT = ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "prediction_type", "trained_betas")
 
 
@@ -37,7 +39,8 @@ def load_base(
     revision: str | None = None,
     variant: str | None = None,
     config: PathLike | None = None,
-) -> StableDiffusionPipeline:
+    xl: bool = False,
+) -> StableDiffusionPipeline | StableDiffusionXLInpaintPipeline:
     """Load a Stable Diffusion 1.x or 2.x, on the CPU, without safety checker.
 
     Args:
@@ -47,6 +50,7 @@ def load_base(
         variant: Of the files, such as fp16.
         config: For a single file: the folder, or the repository, with the settings and the tokenizer that it lacks; by
             default that of the model that diffusers takes it for, from the Hub.
+        xl: Load SDXL too, for inpainting; folders and repositories only.
 
     Raises:
         FileNotFoundError: There is no such file, folder or repository, or the Hub cannot be reached.
@@ -56,7 +60,7 @@ def load_base(
     if path.is_file():
         pipeline = _from_file(path, config)
     elif path.is_dir() or is_repository(base):
-        pipeline = _from_folder(str(path if path.is_dir() else base), revision, variant)
+        pipeline = _from_folder(str(path if path.is_dir() else base), revision, variant, xl)
     else:
         raise FileNotFoundError(
             f"there is no base at {base}; expected a folder in diffusers' layout, a .safetensors file, or a repository "
@@ -93,15 +97,19 @@ def scheduler_named(name: str, like: Any) -> Any:
     return getattr(diffusers, kind)(**trained, **settings)
 
 
-def _from_folder(base: str, revision: str | None, variant: str | None) -> StableDiffusionPipeline:
+def _from_folder(base: str, revision: str | None, variant: str | None, xl: bool) -> Any:
     source: dict[str, Any] = {"revision": revision}
     where = Path(base)
     try:
         kind = StableDiffusionPipeline.load_config(base, **source).get("_class_name")
-        if kind not in KINDS:
+        if kind not in (KINDS + XL_KINDS if xl else KINDS):
             raise CheckpointError(_other(base, str(kind)))
         source |= {"variant": variant, "use_safetensors": True}
-        parts = {name: _part(part, base, name, source) for name, part in _PARTS.items()}
+        wanted = _XL_PARTS if kind in XL_KINDS else _PARTS
+        parts = {name: _part(part, base, name, source) for name, part in wanted.items()}
+        if kind in XL_KINDS:
+            # a watermark would change pixels outside of any mask
+            return StableDiffusionXLInpaintPipeline.from_pretrained(base, **source, **parts, add_watermarker=False)
         return StableDiffusionPipeline.from_pretrained(
             base,
             **source,
@@ -114,7 +122,7 @@ def _from_folder(base: str, revision: str | None, variant: str | None) -> Stable
     except OSError as error:
         if not where.is_dir():
             raise FileNotFoundError(_unreachable(base, error)) from error
-        if pickles := [str(file.relative_to(where)) for part in _PARTS for file in where.glob(f"{part}/*.bin")]:
+        if pickles := [str(file.relative_to(where)) for part in _XL_PARTS for file in where.glob(f"{part}/*.bin")]:
             raise CheckpointError(
                 f"{base} has pickles, {some(pickles)}, where safetensors are expected; they can run any code when they "
                 "are read. Most repositories have both: fetch *.safetensors"
@@ -162,7 +170,7 @@ def _other(base: str, kind: str) -> str:
     name = "SDXL" if "XL" in kind else kind
     return (
         f"{base} is {name}; expected Stable Diffusion 1.x or 2.x ({KINDS[0]}). LoRADiffusion, its LoRA settings and "
-        "the published scenarios are for these"
+        "the published scenarios are for these; LoRAInpaint takes SDXL in diffusers' layout too"
     )
 
 

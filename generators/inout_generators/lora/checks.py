@@ -8,6 +8,7 @@ import torch
 
 from inout_aug.plugin import Request
 from inout_aug.sample import MIN_SIDE
+from inout_generators.common.insertion import check_host
 from inout_generators.lora.prompts import check_length, classes_of
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ def check_settings(generator: LoRADiffusion) -> None:
     from inout_generators.lora.generator import Offload
 
     pipeline, on_cpu = generator.pipeline, generator.device.type == "cpu"
-    channels = pipeline.unet.config.in_channels
-    if channels != pipeline.vae.config.latent_channels:
+    channels, latents = pipeline.unet.config.in_channels, pipeline.vae.config.latent_channels
+    if channels != latents and not generator.hosts:
         raise ValueError(
-            f"the UNet takes {channels} channels, latents have {pipeline.vae.config.latent_channels}: it is for "
-            "inpainting. LoRAInpaint uses it; whole images want a base that is not"
+            f"the UNet takes {channels} channels, latents have {latents}: it is for inpainting. LoRAInpaint uses it; "
+            "whole images want a base that is not"
         )
     if generator.steps < 1 or not generator.guidance_scale >= 0:
         raise ValueError(
@@ -55,11 +56,16 @@ def check_settings(generator: LoRADiffusion) -> None:
 
 
 def check_request(generator: LoRADiffusion, request: Request) -> None:
-    """Raise ValueError if a request cannot be met."""
-    if request.host is not None or request.region is not None or request.strength != 1:
+    """Raise ValueError if a request cannot be met, and TypeError if its host is no image."""
+    changed = request.host is not None or request.region is not None or request.strength != 1
+    if changed and not generator.hosts:
         raise ValueError(
             "LoRADiffusion draws whole images; host, region and strength are for LoRAInpaint, which changes images"
         )
+    if generator.hosts:
+        if request.host is None:
+            raise ValueError(f"{generator.name} changes normal images: give each request a host")
+        check_host(request)
     if request.channels not in (1, 3):
         raise ValueError(f"images have 1 or 3 channels; {request.channels} were asked for")
     if min(request.height, request.width) < MIN_SIDE:

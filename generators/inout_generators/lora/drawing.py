@@ -94,7 +94,7 @@ def draw(
             guidance_scale=guidance_scale,
             latents=latents(pipeline, tasks),
             # for the schedulers that add noise on the way
-            generator=[torch.Generator().manual_seed(_integer(task.seed)) for task in tasks],
+            generator=[torch_generator(task.seed) for task in tasks],
             output_type="pt",
         ).images
     # what overflowed in half precision is black, which a cache's gates refuse
@@ -141,5 +141,6 @@ def fitted(pixels: Pixels, wanted: tuple[int, int], *, resize: bool) -> Pixels:
     return np.ascontiguousarray(pixels[top : top + wanted[0], left : left + wanted[1]])  # type: ignore[return-value]
 
 
-def _integer(seed: int) -> int:
-    return int(stream(seed, STEPS).integers(1 << 63))
+def torch_generator(seed: int) -> torch.Generator:
+    """Return a source of torch's own random numbers, on the CPU."""
+    return torch.Generator().manual_seed(int(stream(seed, STEPS).integers(1 << 63)))

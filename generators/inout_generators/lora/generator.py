@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, Self, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from diffusers import StableDiffusionPipeline
 
 from inout_aug.cache.fingerprint import fingerprint
 from inout_aug.plugin import Request
-from inout_aug.sample import Image, Mask, Origin, Sample
+from inout_aug.sample import Image, Mask, Origin, Params, Sample
 from inout_aug.seeding import stream
 from inout_generators.common.batches import FullBatches
 from inout_generators.common.checkpoints import PathLike
@@ -31,6 +31,7 @@ Offload: TypeAlias = Literal["none", "model", "sequential"]
 
 # raised whenever the same weights and settings give other pixels
 _VERSION = "1"
+_NETS = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
 class LoRADiffusion:
@@ -83,6 +84,9 @@ class LoRADiffusion:
     """
 
     name = "LoRADiffusion"
+    hosts = False
+    # what tasks that are drawn together have in common
+    _alike: tuple[str, ...] = ("size",)
 
     def __init__(
         self,
@@ -120,9 +124,10 @@ class LoRADiffusion:
         if scheduler is not None:
             pipeline.scheduler = scheduler_named(scheduler, pipeline.scheduler)
         self.scheduler = scheduler
-        pipeline.register_modules(safety_checker=None)
+        if getattr(pipeline, "safety_checker", None) is not None:
+            pipeline.register_modules(safety_checker=None)
         pipeline.set_progress_bar_config(disable=True)
-        for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        for part in self._nets().values():
             # diffusers' models warn of any cast, even to what they are
             (part if part.dtype == self.dtype else part.to(self.dtype)).eval().requires_grad_(False)
         if slicing:
@@ -130,8 +135,8 @@ class LoRADiffusion:
             pipeline.vae.enable_slicing()
         if compile:
             pipeline.unet.compile(mode="reduce-overhead")
-        self._batches: FullBatches[Task, tuple[Image, Mask | None]] = FullBatches(
-            self._draw, alike=attrgetter("size"), batch_size=batch_size or (1 if self.device.type == "cpu" else 8)
+        self._batches: FullBatches[Task, tuple[Any, Mask | None]] = FullBatches(
+            self._draw, alike=attrgetter(*self._alike), batch_size=batch_size or (1 if self.device.type == "cpu" else 8)
         )
         self.alpha, self.lora_clip_skip = 0.0, 0
         if lora is None:
@@ -142,7 +147,7 @@ class LoRADiffusion:
     def __repr__(self) -> str:
         lora = f"LoRA at {self.alpha}" if self.alpha else "no LoRA"
         names = ", ".join(classes_of(self.prompts)) or "by prompt"
-        return f"LoRADiffusion({names}; {lora}, {self.scheduler or 'own scheduler'} in {self.steps} steps)"
+        return f"{self.name}({names}; {lora}, {self.scheduler or 'own scheduler'} in {self.steps} steps)"
 
     @property
     def masks(self) -> bool:
@@ -162,9 +167,18 @@ class LoRADiffusion:
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest of code version, weights and settings."""
-        parts = {name: getattr(self.pipeline, name) for name in ("unet", "vae", "text_encoder")}
-        weights = {f"{part}.{key}": value for part in parts for key, value in parts[part].state_dict().items()}
-        params = {
+        nets = self._nets()
+        return fingerprint(
+            type(self),
+            version=_VERSION,
+            weights={f"{name}.{key}": value for name in nets for key, value in nets[name].state_dict().items()},
+            params=self._params(),
+            libraries=("torch", "diffusers", "transformers", "numpy", "opencv-python-headless"),
+        )
+
+    def _params(self) -> dict[str, Any]:
+        """Return the settings that change a pixel."""
+        return {
             "prompts": [[prompt.text, prompt.defect_class, prompt.weight] for prompt in self.prompts],
             "negative_prompt": self.negative_prompt,
             "guidance_scale": self.guidance_scale,
@@ -176,13 +190,10 @@ class LoRADiffusion:
             "masker": repr(self.masker),
             "dtype": str(self.dtype),
         }
-        return fingerprint(
-            type(self),
-            version=_VERSION,
-            weights=weights,
-            params=params,
-            libraries=("torch", "diffusers", "transformers", "numpy", "opencv-python-headless"),
-        )
+
+    def _nets(self) -> dict[str, Any]:
+        parts = {name: getattr(self.pipeline, name, None) for name in _NETS}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @classmethod
     def from_pretrained(
@@ -194,7 +205,7 @@ class LoRADiffusion:
         variant: str | None = None,
         config: PathLike | None = None,
         **settings: Any,
-    ) -> LoRADiffusion:
+    ) -> Self:
         """Load a base, and a LoRA for it.
 
         Args:
@@ -219,7 +230,7 @@ class LoRADiffusion:
             settings = {**stored, **settings}
         if lora is not None and not Path(lora).exists():
             raise FileNotFoundError(f"there is no LoRA at {lora}; expected a .safetensors file, or a folder with one")
-        pipeline = load_base(base, revision=revision, variant=variant, config=config)
+        pipeline = load_base(base, revision=revision, variant=variant, config=config, xl=cls.hosts)
         read = None if lora is None else read_lora(lora, pipeline.unet, pipeline.text_encoder)
         provenance = {"base": str(base), "revision": revision, "variant": variant}
         given = settings.pop("provenance", None) or {}
@@ -301,21 +312,23 @@ class LoRADiffusion:
         Raises:
             ValueError: A request cannot be met, or its prompt is too long; the message says which and why.
         """
+        for request in requests:
+            check_request(self, request)
         tasks = [self._task(request) for request in requests]
         drawn = self._batches(tasks)
         return [self._sample(*each) for each in zip(requests, tasks, drawn, strict=True)]
 
     def _task(self, request: Request) -> Task:
-        check_request(self, request)
-        text = request.prompt
-        if text is None:
-            text = choose(self.prompts, request.defect_class, stream(request.seed, PROMPT))
-        else:
-            check_length(self.pipeline.tokenizer, text)
         size = self.size or drawn_size((request.height, request.width), self.pipeline.vae_scale_factor)
-        return Task(text, request.seed, size)
+        return Task(self._prompt(request), request.seed, size)
 
-    def _draw(self, tasks: Sequence[Task]) -> list[tuple[Image, Mask | None]]:
+    def _prompt(self, request: Request) -> str:
+        if request.prompt is not None:
+            check_length(self.pipeline.tokenizer, request.prompt)
+            return request.prompt
+        return choose(self.prompts, request.defect_class, stream(request.seed, PROMPT))
+
+    def _draw(self, tasks: Sequence[Task]) -> list[tuple[Any, Mask | None]]:
         return draw(
             self.pipeline,
             tasks,
@@ -326,7 +339,7 @@ class LoRADiffusion:
             masker=self.masker,
         )
 
-    def _sample(self, request: Request, task: Task, drawn: tuple[Image, Mask | None]) -> Sample:
+    def _sample(self, request: Request, task: Task, drawn: tuple[Any, Mask | None]) -> Sample:
         image, mask = drawn
         wanted = request.height, request.width
         image = fitted(image, wanted, resize=self.size is not None)
@@ -337,8 +350,10 @@ class LoRADiffusion:
         params = {"prompt": task.prompt, "drawn_at": list(task.size)}
         if mask is not None:
             params["mask_quality"] = "attention"
-        origin = Origin(generator=self.name, fingerprint=self.fingerprint, seed=(request.seed,), params=params)
-        return Sample(image, mask, request.defect_class, origin)
+        return Sample(image, mask, request.defect_class, self._origin(request, params))
+
+    def _origin(self, request: Request, params: Params) -> Origin:
+        return Origin(generator=self.name, fingerprint=self.fingerprint, seed=(request.seed,), params=params)
 
     def _detach(self) -> None:
         if self.offload != "none":
