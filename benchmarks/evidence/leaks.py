@@ -1,0 +1,115 @@
+"""Whether a scored image is among the images that a network is trained on, or a synthetic sample was painted on one.
+
+Features of a pretrained network are of no use here: they forgive what tells two parts of one product apart. Compared are
+small grey pictures instead, of which a defect may cover some. Two images are near-duplicates if they differ no more than
+an image does from itself when it is moved by a pixel, brightened a little and compressed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evidence.images import Images
+from inout_aug.cache import SampleCache
+from inout_aug.sample import Image, Mask
+
+_SIDE = 48
+_LEAST_SEEN = 0.25  # of a sample must not be defect, or it tells nothing of its host
+_SHOWN = 5
+_MARGIN = 1.25
+_QUALITY, _GAIN = 80, 1.03
+
+# an image, and where its defect is
+Known: TypeAlias = tuple[Image, Mask | None]
+# value and whether it counts, both (N, pixels)
+Pictures: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def find_leaks(test: Images, known: Sequence[Known]) -> list[tuple[int, int]]:
+    """Return which of some images are equal or nearly so to scored ones, as pairs of positions: theirs, the scored one's.
+
+    Args:
+        test: The scored images.
+        known: The others, of any sizes, each with the mask of its defect or None.
+    """
+    scored = [item["image"] for item in test.items]
+    digests = {_digest(image): position for position, image in enumerate(scored)}
+    pairs = {(k, digests[_digest(image)]) for k, (image, _) in enumerate(known) if _digest(image) in digests}
+    own, again = pictures([(image, None) for image in scored]), pictures([(moved(image), None) for image in scored])
+    limits = _MARGIN * np.abs(own[0] - again[0]).mean(axis=1)
+    near = np.nonzero(distances(pictures(known), own) <= limits)
+    return sorted(pairs | set(zip(near[0].tolist(), near[1].tolist(), strict=True)))
+
+
+def without_leaks(training: Images, test: Images) -> tuple[Images, list[str]]:
+    """Return the training images that are not scored too, and what is told of the others."""
+    pairs = find_leaks(test, [(item["image"], item["mask"]) for item in training.items])
+    leaks = {k for k, _ in pairs}
+    told = [f"{training.items[k]['path']} looks like {test.items[i]['path']}" for k, i in pairs]
+    return training.part([k for k in range(len(training)) if k not in leaks]), told
+
+
+def refuse_leaks(test: Images, cache: SampleCache) -> None:
+    """Check that no sample of a cache was made of a scored image.
+
+    Raises:
+        ValueError: Some were.
+    """
+    samples = (cache[position] for position in range(len(cache)))
+    pairs = find_leaks(test, [(sample.image, sample.mask) for sample in samples])
+    if pairs:
+        told = "; ".join(f"sample {k} looks like {test.items[i]['path']}" for k, i in pairs[:_SHOWN])
+        raise ValueError(
+            f"{len({k for k, _ in pairs})} samples of {cache.folder.url} show images that are to be scored: {told}. Fill "
+            "a cache with training images as hosts"
+        )
+
+
+def pictures(images: Sequence[Known]) -> Pictures:
+    """Return small grey pictures of equal level and contrast, and where they show no defect."""
+    values, counts = [], []
+    for image, mask in images:
+        grey = image.mean(axis=2, dtype=np.float32) * np.float32(255 / np.iinfo(image.dtype).max)
+        small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).ravel()
+        seen = np.ones_like(small)
+        if mask is not None and mask.any():
+            seen = (
+                1
+                - cv2.dilate(
+                    (
+                        cv2.resize((mask > 0).astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) > 0
+                    ).astype(np.float32),
+                    np.ones((3, 3)),
+                ).ravel()
+            )
+        small = small - np.median(small)
+        values.append(small / max(1.0, float(np.abs(small).mean())))
+        counts.append(seen)
+    return np.stack(values), np.stack(counts)
+
+
+def distances(samples: Pictures, own: Pictures) -> NDArray[np.float64]:
+    """Return mean absolute differences in grey levels, (samples, own); infinite where a defect hides all."""
+    found = np.empty((len(samples[0]), len(own[0])))
+    for row, (values, seen) in enumerate(zip(*samples, strict=True)):
+        share = seen.mean()
+        found[row] = np.inf if share < _LEAST_SEEN else (np.abs(own[0] - values) @ seen) / seen.sum()
+    return found
+
+
+def moved(image: Image) -> Image:
+    """Return an image one pixel aside, a little brighter and compressed: what a copy may have gone through."""
+    eight = (image.astype(np.float32) * (255 / np.iinfo(image.dtype).max) * _GAIN).clip(0, 255).astype(np.uint8)
+    _, code = cv2.imencode(".jpg", np.roll(eight, 1, axis=1), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    read = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)
+    return read if read.ndim == 3 else read[..., None]
+
+
+def _digest(image: Image) -> str:
+    return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()

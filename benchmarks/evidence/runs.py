@@ -1,0 +1,83 @@
+"""One JSON file for each training, in a folder that holds runs of one setting only."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evidence.protocol import Cell
+
+_SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one training gave.
+
+    Attributes:
+        cell: Which.
+        logits: Of each scored image, in the order of the settings' names.
+        seconds: It took, on the wall clock.
+    """
+
+    cell: Cell
+    logits: list[float]
+    seconds: float
+
+
+class Runs:
+    """The runs in a folder.
+
+    Args:
+        folder: Made if it is not there.
+        settings: All that decides the figures but the cell. None to take what is there.
+
+    Raises:
+        FileNotFoundError: There are no runs, and no settings are given.
+        ValueError: The folder holds runs of other settings.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any] | None) -> None:
+        self.folder = folder
+        path = folder / _SETTINGS
+        if settings is None and not path.is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no runs: there is no {_SETTINGS}. Make some with `run --out {folder}`"
+            )
+        there = json.loads(path.read_text()) if path.is_file() else None
+        given = None if settings is None else json.loads(json.dumps(settings))
+        if there is None:
+            _write(path, given)
+        elif given is not None and given != there:
+            names = sorted(name for name in {*given, *there} if given.get(name) != there.get(name))
+            told = "; ".join(f"{name} was {there.get(name)}, now {given.get(name)}" for name in names)
+            raise ValueError(f"{folder} holds runs of other settings: {told}. Give another --out")
+        self.settings: dict[str, Any] = there if given is None else given
+
+    def __contains__(self, cell: Cell) -> bool:
+        return self._path(cell).is_file()
+
+    def __iter__(self) -> Iterator[Run]:
+        for path in sorted(self.folder.glob("*.json")):
+            if path.name != _SETTINGS:
+                read = json.loads(path.read_text())
+                yield Run(Cell(**read["cell"]), read["logits"], read["seconds"])
+
+    def add(self, run: Run, **about: Any) -> None:
+        """Write a run, whole or not at all."""
+        _write(self._path(run.cell), {**asdict(run), **about})
+
+    def _path(self, cell: Cell) -> Path:
+        return self.folder / f"{cell.name}.json"
+
+
+def _write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # of another process that writes the same file, each writes its own
+    draft = path.with_suffix(f".{os.getpid()}.part")
+    draft.write_text(json.dumps(content) + "\n")
+    draft.replace(path)
