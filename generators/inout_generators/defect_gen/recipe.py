@@ -9,9 +9,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from inout_generators.common.pictures import SYMMETRIES, Symmetry
 from inout_generators.common.schedule import CosineSchedule
 from inout_generators.common.training import Settings
-from inout_generators.defect_gen.data import SYMMETRIES, Symmetry
 from inout_generators.defect_gen.unet import PRESETS
 
 # in the order of their training

@@ -17,9 +17,10 @@ from inout_aug.sample import Sample
 from inout_aug.seeding import check_seed, stream
 from inout_aug.sheet import Entry, contact_sheet
 from inout_generators.common.checkpoints import write_json
+from inout_generators.common.pictures import Windows
 from inout_generators.common.schedule import CosineSchedule
 from inout_generators.common.training import Preview, Settings, train
-from inout_generators.defect_gen.data import Shots, Windows
+from inout_generators.defect_gen.data import Shots
 from inout_generators.defect_gen.encoding import Encoding
 from inout_generators.defect_gen.generator import DefectGen
 from inout_generators.defect_gen.objective import Denoising
