@@ -20,6 +20,7 @@ from inout_aug.seeding import stream
 from inout_generators.common.batches import FullBatches
 from inout_generators.common.checkpoints import PathLike
 from inout_generators.lora.adapters import LoRA, attach, check_alpha, collect, detach, fuse, set_alpha
+from inout_generators.lora.attention import AttentionMasks
 from inout_generators.lora.base import load_base, scheduler_named
 from inout_generators.lora.checks import check_request, check_settings
 from inout_generators.lora.drawing import PROMPT, Masker, Task, draw, drawn_size, fitted
@@ -58,7 +59,8 @@ class LoRADiffusion:
         size: (H, W) drawn at, multiples of the latents' pixels, 8, and resized to what is asked for. None draws at the
             size asked for, padded to such multiples. SD 1.5 knows about 512×512 pixels in all: 200×600 parts are drawn
             at 768×256.
-        masker: Makes masks; None for no masks.
+        masker: Makes masks, which are rough; "attention" for `AttentionMasks()`, None for no masks. Exact ones come
+            with `LoRAInpaint`.
         batch_size: Images drawn at a time; by default 1 on a CPU, else 8. Halved when memory runs out.
         device: By default a GPU if there is one.
         dtype: Of the models: float32, or bfloat16 or float16 on a GPU; as torch's dtype or its name.
@@ -101,7 +103,7 @@ class LoRADiffusion:
         scheduler: str | None = "ddim",
         clip_skip: int | None = None,
         size: Sequence[int] | None = None,
-        masker: Masker | None = None,
+        masker: Masker | Literal["attention"] | None = None,
         batch_size: int | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | str = torch.float32,
@@ -115,7 +117,8 @@ class LoRADiffusion:
         self.prompts: tuple[Prompt, ...] = () if prompts is None else as_prompts(prompts)
         self.negative_prompt, self.guidance_scale, self.steps = negative_prompt, float(guidance_scale), steps
         self.size = None if size is None else (int(size[0]), int(size[1]))
-        self.masker, self.fuse, self.offload = masker, fuse, offload
+        self.masker = AttentionMasks() if masker == "attention" else masker
+        self.fuse, self.offload = fuse, offload
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
         self.provenance = dict(provenance or {})
