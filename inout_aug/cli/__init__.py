@@ -2,7 +2,7 @@
 
 import typer
 
-from inout_aug.cli import cache, demo, evaluate, review, sheet
+from inout_aug.cli import cache, demo, evaluate, review, sheet, sweep
 from inout_aug.cli._installed import add_installed
 
 app = typer.Typer(
@@ -14,6 +14,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(sheet.sheet)
 app.command()(evaluate.evaluate)
+app.command()(sweep.sweep)
 app.add_typer(cache.app, name="cache")
 app.add_typer(review.app, name="review")
 add_installed(app)
