@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,38 +14,18 @@ from torch import Tensor
 _GREATEST_BETA = 0.999
 
 
-@dataclass(frozen=True)
-class CosineSchedule:
-    """The cosine schedule of Nichol and Dhariwal, "Improved DDPM" (2021), equation 17, in the form that code uses.
+class Schedule(ABC):
+    """A noise schedule. The tables are float64: in float32 the first steps are off by 0.1 %."""
 
-    The tables are float64: in float32 the first steps, where nearly all of the image is left, are off by 0.1 %.
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Number of timesteps T; t runs from 0 (nearly clean) to T - 1 (nearly pure noise)."""
 
-    Args:
-        steps: Number of timesteps T; t runs from 0 (nearly clean) to T - 1 (nearly pure noise).
-        s: Offset that keeps the first steps from being too small.
-
-    Raises:
-        ValueError: `steps` is below 1, or `s` is negative.
-
-    Example:
-        >>> schedule = CosineSchedule()
-        >>> round(float(schedule.alphas_cumprod[500]), 4)
-        0.4923
-    """
-
-    steps: int = 1000
-    s: float = 0.008
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or not self.s >= 0:
-            raise ValueError(f"a schedule has at least 1 step and an offset s >= 0; got {self.steps} and {self.s}")
-
-    @cached_property
+    @property
+    @abstractmethod
     def betas(self) -> Tensor:
         """Variance of the noise that step t adds: float64, (T,)."""
-        left = [math.cos((k / self.steps + self.s) / (1 + self.s) * math.pi / 2) ** 2 for k in range(self.steps + 1)]
-        betas = [min(1 - left[t + 1] / left[t], _GREATEST_BETA) for t in range(self.steps)]
-        return torch.tensor(betas, dtype=torch.float64)
 
     @cached_property
     def alphas_cumprod(self) -> Tensor:
@@ -77,3 +58,70 @@ class CosineSchedule:
             factor.to(x0.device, x0.dtype).reshape(-1, *[1] * (x0.dim() - 1)) for factor in self.coefficients(t)
         )
         return image * x0 + rest * noise
+
+
+@dataclass(frozen=True)
+class CosineSchedule(Schedule):
+    """The cosine schedule of Nichol and Dhariwal, "Improved DDPM" (2021), equation 17, in the form that code uses.
+
+    Args:
+        steps: Number of timesteps T; t runs from 0 (nearly clean) to T - 1 (nearly pure noise).
+        s: Offset that keeps the first steps from being too small.
+
+    Raises:
+        ValueError: `steps` is below 1, or `s` is negative.
+
+    Example:
+        >>> schedule = CosineSchedule()
+        >>> round(float(schedule.alphas_cumprod[500]), 4)
+        0.4923
+    """
+
+    steps: int = 1000
+    s: float = 0.008
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.s >= 0:
+            raise ValueError(f"a schedule has at least 1 step and an offset s >= 0; got {self.steps} and {self.s}")
+
+    @cached_property
+    def betas(self) -> Tensor:
+        """Variance of the noise that step t adds: float64, (T,)."""
+        left = [math.cos((k / self.steps + self.s) / (1 + self.s) * math.pi / 2) ** 2 for k in range(self.steps + 1)]
+        betas = [min(1 - left[t + 1] / left[t], _GREATEST_BETA) for t in range(self.steps)]
+        return torch.tensor(betas, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class LinearSchedule(Schedule):
+    """The linear schedule of Ho et al., "Denoising diffusion probabilistic models" (2020), which DiT was trained with.
+
+    Args:
+        steps: Number of timesteps T.
+        first: Variance that the first step adds.
+        last: Variance that the last step adds.
+
+    Raises:
+        ValueError: `steps` is below 1, or the variances are not in (0, 1), the first one first.
+
+    Example:
+        >>> schedule = LinearSchedule()
+        >>> round(float(schedule.alphas_cumprod[500]), 4)
+        0.0778
+    """
+
+    steps: int = 1000
+    first: float = 1e-4
+    last: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 < self.first <= self.last < 1:
+            raise ValueError(
+                "a schedule has at least 1 step, and variances that do not fall, in (0, 1); got "
+                f"{self.steps}, {self.first} and {self.last}"
+            )
+
+    @cached_property
+    def betas(self) -> Tensor:
+        """Variance of the noise that step t adds: float64, (T,)."""
+        return torch.linspace(self.first, self.last, self.steps, dtype=torch.float64)

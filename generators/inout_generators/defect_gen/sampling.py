@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from inout_aug.seeding import stream
 from inout_generators.common.schedule import CosineSchedule
+from inout_generators.common.solvers import ddim_step, multistep_solver, timesteps
 from inout_generators.defect_gen.encoding import Encoding
 
 Sampler: TypeAlias = Literal["dpm++", "ddim", "ddpm", "official"]
@@ -19,8 +20,6 @@ Sampler: TypeAlias = Literal["dpm++", "ddim", "ddpm", "official"]
 Rule: TypeAlias = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
 
 SWITCH_T = 950
-# log(signal / noise) below which an image is not worth more than one step
-_LOWEST_LOG_SNR = -4.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,51 +111,6 @@ def sample(
     return encoding.clamp(x).cpu()
 
 
-def timesteps(schedule: CosineSchedule, start: int, steps: int, *, spacing: Literal["t", "snr"] = "t") -> list[int]:
-    """Return `steps` timesteps, or a few less, falling from `start` to 0, both included.
-
-    Args:
-        schedule: Which the nets were trained with.
-        start: The first one.
-        steps: Of more than there are, all are taken.
-        spacing: Even in t; or in log(signal / noise), which a multistep solver needs far fewer steps for.
-
-    Raises:
-        ValueError: `start` is none of the schedule's timesteps, or there are no steps.
-
-    Example:
-        >>> timesteps(CosineSchedule(), 999, 5)
-        [999, 749, 500, 250, 0]
-        >>> timesteps(CosineSchedule(), 999, 8, spacing="snr")
-        [999, 987, 946, 769, 334, 75, 11, 0]
-    """
-    if steps < 1 or not 0 <= start < schedule.steps:
-        raise ValueError(f"sampling takes at least 1 step, from t in [0, {schedule.steps}); got {steps} from {start}")
-    even = np.linspace(start, 0, min(steps, start + 1))
-    if spacing == "t" or steps > start or steps < 3:
-        return [int(t) for t in even.round()]
-    left = schedule.alphas_cumprod.numpy()[: start + 1]
-    ratio = np.log(left / (1 - left)) / 2
-    # the first steps of all change nothing but the ratio
-    wanted = np.linspace(ratio[0], max(ratio[-1], _LOWEST_LOG_SNR), steps - 1)
-    found = np.interp(wanted, ratio[::-1], np.arange(start, -1, -1)).round()
-    return sorted({start, *(int(t) for t in found)}, reverse=True)
-
-
-def ddim_step(
-    schedule: CosineSchedule, x: Tensor, x0: Tensor, t: int, to: int, *, eta: float = 0.0, noise: Tensor | None = None
-) -> Tensor:
-    """Return x at timestep `to`: DDIM, equation 12 (Song et al., 2021). `eta=1` is DDPM's ancestral step.
-
-    The noise in `x` is what `x0`, clamped, does not explain of it.
-    """
-    (image_t, noise_t), (image_to, noise_to) = _factors(schedule, t), _factors(schedule, to)
-    rest = (x - image_t * x0) / noise_t
-    fresh = eta * (noise_to / noise_t) * max(0.0, 1 - (image_t / image_to) ** 2) ** 0.5
-    x = image_to * x0 + max(0.0, noise_to**2 - fresh**2) ** 0.5 * rest
-    return x if noise is None else x + fresh * noise
-
-
 def cold_step(
     schedule: CosineSchedule, x: Tensor, guess: Tensor, x0: Tensor, t: int, to: int, *, official: bool = False
 ) -> Tensor:
@@ -190,7 +144,7 @@ def cold_step(
 def _rule(sampler: Sampler, schedule: CosineSchedule, times: Sequence[int], noise: Callable[[], Tensor]) -> Rule:
     """Return how a step is taken; for one pass through `times`."""
     if sampler == "dpm++":
-        solver = _multistep(schedule, times)
+        solver = multistep_solver(schedule, times)
         return lambda x, guess, x0, t, to: solver.step(x0, t, x, return_dict=False)[0]
     if sampler == "ddim":
         return lambda x, guess, x0, t, to: ddim_step(schedule, x, x0, t, to)
@@ -199,25 +153,3 @@ def _rule(sampler: Sampler, schedule: CosineSchedule, times: Sequence[int], nois
     if sampler == "official":
         return lambda x, guess, x0, t, to: cold_step(schedule, x, guess, x0, t, to, official=True)
     raise ValueError(f"sampler is one of {', '.join(get_args(Sampler))}; got {sampler!r}")
-
-
-def _multistep(schedule: CosineSchedule, times: Sequence[int]) -> Any:
-    from diffusers import DPMSolverMultistepScheduler
-
-    kind: Any = DPMSolverMultistepScheduler  # untyped
-    solver = kind(
-        num_train_timesteps=schedule.steps,
-        trained_betas=schedule.betas.numpy(),
-        prediction_type="sample",
-        algorithm_type="dpmsolver++",
-        solver_order=2,
-    )
-    # in float64, which it would not keep, and as numpy's, since it hands its own tensor to np.array against a warning
-    solver.alphas_cumprod = schedule.alphas_cumprod.numpy()
-    solver.set_timesteps(timesteps=list(times))
-    return solver
-
-
-def _factors(schedule: CosineSchedule, t: int) -> tuple[float, float]:
-    image, noise = schedule.coefficients(torch.tensor([t]))
-    return float(image), float(noise)

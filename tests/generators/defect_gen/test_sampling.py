@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from inout_aug.seeding import stream
 from inout_generators.common.schedule import CosineSchedule
+from inout_generators.common.solvers import ddim_step, timesteps
 from inout_generators.defect_gen.encoding import Encoding
-from inout_generators.defect_gen.sampling import Known, Sampler, cold_step, ddim_step, sample, timesteps
+from inout_generators.defect_gen.sampling import Known, Sampler, cold_step, sample
 
 SAMPLERS = get_args(Sampler)
 ENCODING = Encoding(1, ("crack", "dent"))
