@@ -1,72 +1,126 @@
 """Does it help? A classifier trained with and without synthetic defects, by the protocol of In&Out (section 4).
 
-python benchmarks/ksdd2_resnet50.py run --data KSDD2 --preset gpu --out RUNS
-python benchmarks/ksdd2_resnet50.py report RUNS --out benchmarks/results/ksdd2
+One command makes the runs, in as many calls as it takes; each goes on where the one before stopped:
+
+    python benchmarks/ksdd2_resnet50.py run --data KSDD2 --preset gpu --weights imagenet --cache CACHE --out RUNS
+
+and one makes the tables and figures of what is there:
+
+    python benchmarks/ksdd2_resnet50.py report RUNS --out benchmarks/results/ksdd2
+
+Whatever is chosen by looking at scores is chosen with `--score validation`, which leaves the test part unread.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import math
+import os
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from evidence.arms import draws, members, wrap
-from evidence.feed import Feed, stacked
+from common import commit
 from evidence.images import Images, read_parts
 from evidence.leaks import without_leaks
 from evidence.metrics import measure
-from evidence.networks import NETWORKS, build
-from evidence.protocol import METHODS, RECIPES, Cell, Recipe, grid, parse_shots
-from evidence.runs import Run, Runs
-from evidence.training import predict, train
+from evidence.networks import NETWORKS
+from evidence.presets import PRESETS
+from evidence.protocol import CACHED, METHODS, PAPER, Recipe, grid, parse_shots
+from evidence.report import write_report
+from evidence.runs import Runs
+from evidence.trials import Setup, Trials, run_all, scored_images
 
 from inout_aug.cli._data import Format
 
 
-def run_cell(cell: Cell, recipe: Recipe, training: Images, test: torch.Tensor, arguments: argparse.Namespace) -> Run:
-    start = time.perf_counter()
-    real = training.shots(cell.shots, cell.seed)
-    dataset = wrap(real, cell, recipe, members(cell, arguments.cache, arguments.textures))
-    sampler = draws(dataset, real, cell, recipe)
-    feed = Feed(dataset, real, sampler, rounds=recipe.epochs, batch=recipe.batch, device=torch.device("cpu"))
-    network = build(arguments.model, arguments.weights, cell.seed)
-    rate = recipe.fine_tuning_rate if arguments.weights else recipe.learning_rate
-    scored = train(network, feed, len(feed), recipe, highest_rate=rate, seed=cell.seed)
-    logits = predict(scored, test, bf16=recipe.bf16)
-    return Run(cell, logits, time.perf_counter() - start)
+def settings_of(arguments: argparse.Namespace, recipe: Recipe, training: Images, scored: Images) -> dict[str, Any]:
+    """Return all that decides the figures but the cells, and nothing that hangs on the machine."""
+    weights = Path(arguments.weights or "")
+    return {
+        "data": arguments.data.resolve().name if arguments.data else "procedural surfaces",
+        "score": arguments.score,
+        "size": list(arguments.size),
+        "protocol": arguments.protocol,
+        "recipe": asdict(recipe),
+        "model": arguments.model,
+        "weights": weights.name or None,
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
+        "training": {"normal": training.targets.count(0), "defective": sum(training.targets)},
+        "training_digest": training.digest(),
+        "scored_digest": scored.digest(),
+        "scored": [list(image) for image in scored_images(scored)],
+    }
+
+
+def run(arguments: argparse.Namespace) -> None:
+    preset = PRESETS[arguments.preset]
+    arguments.model = arguments.model or preset.model
+    arguments.size = tuple(arguments.size or preset.size)
+    recipe = PAPER if arguments.protocol == "paper" else preset.strong
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    training, scored = read_parts(arguments.data, arguments.format, arguments.size, arguments.score)
+    training, leaks = without_leaks(training, scored)
+    for leak in leaks:
+        print(f"left out of the training: {leak}")
+    setup = Setup(
+        recipe=recipe,
+        model=arguments.model,
+        weights=arguments.weights,
+        cache=arguments.cache,
+        textures=arguments.textures,
+        device=device,
+    )
+    trials = Trials(training, scored, setup)
+    runs = Runs(arguments.out, settings_of(arguments, recipe, training, scored))
+    methods = arguments.methods or [m for m in METHODS if arguments.cache or m not in CACHED]
+    seeds = range(arguments.seeds or preset.seeds)
+    cells = list(grid(arguments.shots, methods, arguments.n_aug or preset.n_aug, seeds, recipe))
+    left = runs.missing(cells, trials.made_by)
+    print(f"{len(cells)} trainings, {len(left)} left, on {device}, {arguments.at_once} at once", flush=True)
+    seconds = 60 * arguments.minutes - (time.perf_counter() - began)
+    about = {"device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu", "commit": commit()}
+    for done in run_all(left, trials, at_once=arguments.at_once, seconds=seconds):
+        runs.add(done, **about)
+        found = measure(done.logits, scored.targets)["ap"].item()
+        print(f"{done.cell.name}: AP {found:.3f}, {done.seconds:.0f} s", flush=True)
+        left.remove(done.cell)
+    print(f"{len(left)} trainings left: call it again" if left else "all done")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--format", type=Format, default=Format.KSDD2)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--recipe", choices=RECIPES, default="strong")
-    parser.add_argument("--model", choices=NETWORKS, default="resnet18")
-    parser.add_argument("--weights")
-    parser.add_argument("--cache")
-    parser.add_argument("--textures")
-    parser.add_argument("--size", type=int, nargs=2, default=(300, 100), metavar=("H", "W"))
-    parser.add_argument("--score", choices=("test", "validation"), default="test")
-    parser.add_argument("--shots", nargs="+", type=parse_shots, default=[0, 5, None])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--n-aug", nargs="+", type=int, default=[100])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    commands = parser.add_subparsers(required=True)
+    make = commands.add_parser("run", help="train and score what is not there yet")
+    make.add_argument("--data", type=Path, help="folder of the data; without it, procedural surfaces")
+    make.add_argument("--format", type=Format, help="how it is laid out: ksdd2, mvtec or folder")
+    make.add_argument("--out", type=Path, required=True, help="folder of the runs, of one setting each")
+    make.add_argument("--preset", choices=PRESETS, default="cpu")
+    make.add_argument("--protocol", choices=("paper", "strong"), default="strong")
+    make.add_argument("--model", choices=NETWORKS)
+    make.add_argument("--weights", help="safetensors file, or imagenet for the hub; without it, from scratch")
+    make.add_argument("--cache", help="of in-distribution samples, for ddpm and inout; may hold {scenario} and {seed}")
+    make.add_argument("--textures", help="folder of pictures, for MemSeg")
+    make.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
+    make.add_argument("--score", choices=("test", "validation"), default="test")
+    make.add_argument("--shots", nargs="+", type=parse_shots, default=[0, 5, None], help="0, 1, 2, ... or full")
+    make.add_argument("--methods", nargs="+", choices=METHODS, help="default: all, without a cache those without one")
+    make.add_argument("--n-aug", nargs="+", type=int)
+    make.add_argument("--seeds", type=int, help="how many")
+    make.add_argument("--at-once", type=int, default=os.cpu_count(), help="trainings side by side")
+    make.add_argument("--minutes", type=float, default=math.inf, help="begin no training that would end later")
+    make.set_defaults(call=run)
+    tell = commands.add_parser("report", help="tables, figures and markdown of a folder of runs")
+    tell.add_argument("runs", type=Path)
+    tell.add_argument("--out", type=Path, required=True, help="file names begin so")
+    tell.set_defaults(call=lambda arguments: write_report(Runs(arguments.runs, None), arguments.out))
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    recipe = RECIPES[arguments.recipe]
-    training, held = read_parts(arguments.data, arguments.format, tuple(arguments.size), arguments.score)
-    training, leaks = without_leaks(training, held)
-    print(f"{len(leaks)} leaks")
-    test = stacked([item["image"] for item in held.items])
-    runs = Runs(arguments.out, {"model": arguments.model, "labels": held.targets})
-    for cell in grid(arguments.shots, arguments.methods, arguments.n_aug, arguments.seeds, recipe):
-        if cell in runs:
-            continue
-        run = run_cell(cell, recipe, training, test, arguments)
-        runs.add(run)
-        print(f"{cell.name} {run.seconds:.0f} s, AP {measure(run.logits, held.targets)['ap'].item():.3f}", flush=True)
+    arguments.call(arguments)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import RandomSampler, Sampler
 
 from evidence.images import Images
-from evidence.protocol import SYNTHETIC, Cell, Recipe
+from evidence.protocol import CACHED, SYNTHETIC, Cell, Recipe, scenario
 from inout_aug import InOutAugment, MemSegPaste
 from inout_aug.cache import CachedSampler
 from inout_aug.dataset import InOutDataset
@@ -24,11 +24,11 @@ def members(cell: Cell, cache: str | None, textures: str | None) -> list[Member]
         ValueError: The method draws from a cache, and none is given.
     """
     pasted: list[Member] = [MemSegPaste(textures)]
-    if cell.method not in ("ddpm", "inout"):
+    if cell.method not in CACHED:
         return pasted
     if cache is None:
         raise ValueError(f"{cell.method} draws from a cache: give --cache, filled with inout-aug cache fill")
-    learned: list[Member] = [CachedSampler(cache)]
+    learned: list[Member] = [CachedSampler(cache.format(scenario=scenario(cell.shots), seed=cell.seed))]
     return learned if cell.method == "ddpm" else learned + pasted
 
 
@@ -36,10 +36,10 @@ def wrap(real: Images, cell: Cell, recipe: Recipe, makers: Sequence[Member]) -> 
     """Return the real samples and the synthetic ones after them."""
     synthetic = cell.n_aug if cell.method in SYNTHETIC else 0
     augment = InOutAugment(generators=makers, n_aug=synthetic, seed=cell.seed, resample=recipe.resample)
-    return augment(real, transform=photometric() if cell.method == "standard" else None)
+    return augment(real, transform=photometric(cell.seed) if cell.method == "standard" else None)
 
 
-def photometric() -> Any:
+def photometric(seed: int) -> Any:
     """Flips, rotations and changes of light: the usual albumentations of inspection images."""
     import albumentations as A
 
@@ -51,7 +51,8 @@ def photometric() -> Any:
             A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.7),
             A.RandomGamma(gamma_limit=(80, 120), p=0.3),
             A.GaussNoise(std_range=(0.005, 0.03), p=0.3),
-        ]
+        ],
+        seed=seed,
     )
 
 

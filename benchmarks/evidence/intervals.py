@@ -28,7 +28,7 @@ class Estimate:
         deviation: Of these values (of the sample); NaN for a single seed.
         low: Of the 95 % interval.
         high: Likewise.
-        p: Of a paired t-test of differences over seeds; NaN for fewer than two seeds, or values that are no differences.
+        p: Of a paired t-test of differences over seeds; NaN for a single seed, and for what is no difference.
     """
 
     mean: float

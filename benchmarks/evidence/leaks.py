@@ -1,8 +1,9 @@
 """Whether a scored image is among the images that a network is trained on, or a synthetic sample was painted on one.
 
-Features of a pretrained network are of no use here: they forgive what tells two parts of one product apart. Compared are
-small grey pictures instead, of which a defect may cover some. Two images are near-duplicates if they differ no more than
-an image does from itself when it is moved by a pixel, brightened a little and compressed.
+Features of a pretrained network are of no use here: they forgive what tells two parts of one product apart. Compared
+are small grey pictures of equal level and contrast instead, of which a defect may cover some: exposures of one part are
+near-duplicates too. Two images are, if they differ little more than an image does from itself when it is moved by a
+pixel, brightened and compressed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _SIDE = 48
 _LEAST_SEEN = 0.25  # of a sample must not be defect, or it tells nothing of its host
 _SHOWN = 5
 _MARGIN = 1.25
+_STRETCH, _GLANCES = 1.1, 64
 _QUALITY, _GAIN = 80, 1.03
 
 # an image, and where its defect is
@@ -32,7 +34,7 @@ Pictures: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def find_leaks(test: Images, known: Sequence[Known]) -> list[tuple[int, int]]:
-    """Return which of some images are equal or nearly so to scored ones, as pairs of positions: theirs, the scored one's.
+    """Return which images are equal to scored ones, or nearly so, as pairs: its position, that of the scored one.
 
     Args:
         test: The scored images.
@@ -55,6 +57,31 @@ def without_leaks(training: Images, test: Images) -> tuple[Images, list[str]]:
     return training.part([k for k in range(len(training)) if k not in leaks]), told
 
 
+def refuse_other_product(training: Images, test: Images, cache: SampleCache) -> None:
+    """Check that the samples of a cache look like the training images, as far as the scored ones do.
+
+    Raises:
+        ValueError: Most are farther from all training images than any scored image, or have other proportions.
+    """
+    heights, widths = zip(*((g.layout.height, g.layout.width) for g, _ in cache.groups), strict=True)
+    ratios = [height / width for height, width in zip(heights, widths, strict=True)]
+    low, high = min(training.proportions) / _STRETCH, max(training.proportions) * _STRETCH
+    if not low <= min(ratios) <= max(ratios) <= high:
+        raise ValueError(
+            f"{cache.folder.url} has images of {heights[0]}×{widths[0]}, whose height is {ratios[0]:.2f} of the width; "
+            f"those of the dataset have {low:.2f} to {high:.2f}. Fill a cache of this product"
+        )
+    known = pictures([(item["image"], None) for item in training.items])
+    usual = distances(pictures([(item["image"], item["mask"]) for item in test.items]), known).min(axis=1)
+    samples = [cache[k] for k in range(0, len(cache), -(-len(cache) // _GLANCES))]
+    found = distances(pictures([(sample.image, sample.mask) for sample in samples]), known).min(axis=1)
+    if np.median(found) > usual.max():
+        raise ValueError(
+            f"{cache.folder.url} shows another product: its samples differ from the nearest training image by "
+            f"{np.median(found):.2f} of their contrast, scored images by {usual.max():.2f} at most"
+        )
+
+
 def refuse_leaks(test: Images, cache: SampleCache) -> None:
     """Check that no sample of a cache was made of a scored image.
 
@@ -66,8 +93,8 @@ def refuse_leaks(test: Images, cache: SampleCache) -> None:
     if pairs:
         told = "; ".join(f"sample {k} looks like {test.items[i]['path']}" for k, i in pairs[:_SHOWN])
         raise ValueError(
-            f"{len({k for k, _ in pairs})} samples of {cache.folder.url} show images that are to be scored: {told}. Fill "
-            "a cache with training images as hosts"
+            f"{len({k for k, _ in pairs})} samples of {cache.folder.url} show images that are to be scored: {told}. "
+            "Fill a cache with training images as hosts"
         )
 
 

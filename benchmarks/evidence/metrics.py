@@ -27,9 +27,10 @@ def measure(logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = No
     """Return all of `METRICS`, each (B,).
 
     `ap` is the area under the steps of precision over recall; `ap_trapezoid`, as mixed-segdec and so In&Out have it,
-    under straight lines between the points, from precision 1 at recall 0; `auroc` counts a tie half. The fixed threshold
-    is a probability of 0.5; that of the best F1 only the labels tell. Recall at false positives is the highest at which
-    no larger share of the normal images is called defective. Precision is 0 where nothing is called defective.
+    under straight lines between the points, from precision 1 at recall 0; `auroc` counts a tie half. The fixed
+    threshold is a probability of 0.5; that of the best F1 only the labels tell. Recall at false positives is the
+    highest at which no larger share of the normal images is called defective. Precision is 0 where nothing is called
+    defective.
 
     Args:
         logits: (N,).

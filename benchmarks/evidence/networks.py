@@ -51,7 +51,7 @@ def build(name: str, weights: str | None, seed: int) -> Classifier:
 
     Args:
         name: One of `NETWORKS`.
-        weights: A safetensors file with torchvision's keys; "imagenet" for those of its hub; None to start from scratch.
+        weights: A safetensors file with torchvision's keys; "imagenet" for its hub; None to start from scratch.
         seed: Of all that is not loaded.
 
     Raises:
@@ -70,9 +70,7 @@ def build(name: str, weights: str | None, seed: int) -> Classifier:
         if weights not in (None, "imagenet"):
             backbone.load_state_dict(_read(Path(weights)))
         if squeeze:
-            # no ReLU after the last convolution: it would hide every negative logit
-            # no ReLU after the last convolution, which would hide every negative logit; no dropout, whose random numbers
-            # threads would share
+            # without the ReLU at the end, which hides negative logits, and dropout, whose random numbers threads share
             backbone.classifier = nn.Sequential(nn.Conv2d(512, 1, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
             nn.init.normal_(backbone.classifier[0].weight, std=0.01)
             nn.init.zeros_(backbone.classifier[0].bias)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 Method: TypeAlias = Literal["none", "oversample", "standard", "memseg", "ddpm", "inout"]
 METHODS: tuple[Method, ...] = get_args(Method)
 SYNTHETIC: tuple[Method, ...] = ("memseg", "ddpm", "inout")
+# those that draw from a cache
 CACHED: tuple[Method, ...] = ("ddpm", "inout")
 
 
@@ -20,7 +21,7 @@ class Recipe:
         optimizer: "sgd", without momentum, or "adamw".
         learning_rate: The highest, from scratch.
         fine_tuning_rate: The highest, from pretrained weights.
-        cosine: Whether it rises over the first tenth of the steps, and then falls to zero as a cosine; else it is fixed.
+        cosine: Whether the rate rises over a tenth of the steps, and then falls to zero as a cosine; else it is fixed.
         weight_decay: Of AdamW.
         batch: Images of a step.
         epochs: Rounds.
@@ -101,7 +102,7 @@ def scenario(shots: int | None) -> str:
 def grid(
     shots: Sequence[int | None], methods: Iterable[Method], n_aug: Sequence[int], seeds: Iterable[int], recipe: Recipe
 ) -> Iterator[Cell]:
-    """Yield the cells to run: seed by seed, so that a stopped run has something of all; without those that learn nothing.
+    """Yield the cells to run, seed by seed, so that a stopped run has something of all; none that learns nothing.
 
     A network trained on real samples alone depends on `n_aug` only where rounds are as long as there are positives.
     """
@@ -127,8 +128,3 @@ def parse_shots(text: str) -> int | None:
     if not text.isdecimal():
         raise ValueError(f"shots are 0, 1, 2, ... or full; got {text!r}")
     return int(text)
-
-
-def as_json(value: Any) -> Any:
-    """Return what a dataclass field is in JSON: a tuple becomes a list."""
-    return list(value) if isinstance(value, tuple) else value
