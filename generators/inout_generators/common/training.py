@@ -152,11 +152,7 @@ def train(
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
     say = log if accelerator.is_main_process else _silent
     state = _State(model, settings)
-    if (folder / CHECKPOINT).exists():
-        if not resume:
-            raise FileExistsError(
-                f"{folder} has a training already; --resume goes on with it, or choose another folder with --out"
-            )
+    if has_checkpoint(folder, resume=resume):
         state.load(folder / CHECKPOINT)
         say(f"resumed at step {state.step} of {settings.steps}{_changes(folder / SETTINGS, settings)}")
     if settings.optimizer == "adamw8bit" and not has_8bit():
@@ -184,6 +180,20 @@ def train(
     accelerator.wait_for_everyone()
     state.ema.copy_to(model.parameters())
     return model.eval()
+
+
+def has_checkpoint(folder: Path, *, resume: bool) -> bool:
+    """Return whether there is a training in a folder to go on with.
+
+    Raises:
+        FileExistsError: There is one, and `resume` is not set.
+    """
+    found = (folder / CHECKPOINT).exists()
+    if found and not resume:
+        raise FileExistsError(
+            f"{folder} has a training already; --resume goes on with it, or choose another folder with --out"
+        )
+    return found
 
 
 def _windows(

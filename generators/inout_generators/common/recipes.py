@@ -1,0 +1,76 @@
+"""Recipes: all that decides a training, as TOML files, of which the published ones come with the package."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+Part = TypeVar("Part")
+
+
+def recipe_names(kind: str) -> list[str]:
+    """Return the names of the recipes for a kind of generator that come with the package.
+
+    Example:
+        >>> recipe_names("lora")
+        ['few', 'full', 'zero']
+    """
+    found = (entry.name for entry in _shipped().iterdir())
+    start, end = f"{kind}_", ".toml"
+    return sorted(
+        name.removeprefix(start).removesuffix(end) for name in found if name.startswith(start) and name.endswith(end)
+    )
+
+
+def read_recipe(kind: str, name: str | Path) -> dict[str, Any]:
+    """Read a recipe.
+
+    Args:
+        kind: Of generator.
+        name: Of a recipe that comes with the package, or a TOML file of your own.
+
+    Raises:
+        FileNotFoundError: There is no such recipe or file.
+        ValueError: It is not TOML.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        text = path.read_text(encoding="utf-8")
+    elif str(name) in recipe_names(kind):
+        text = (_shipped() / f"{kind}_{name}.toml").read_text(encoding="utf-8")
+    else:
+        raise FileNotFoundError(
+            f"no recipe {str(name)!r}; there are {', '.join(recipe_names(kind))}, or give a .toml file"
+        )
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{name} is not valid TOML: {error}") from None
+
+
+def build(kind: type[Part], where: str, values: Mapping[str, Any]) -> Part:
+    """Return a dataclass of the values of a recipe.
+
+    Args:
+        kind: The dataclass.
+        where: What the values are, for the message.
+        values: Of its fields.
+
+    Raises:
+        ValueError: A value is of no field, or one is missing, or out of its range.
+    """
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(values.keys() - set(known)):
+        raise ValueError(f"{where} has {', '.join(unknown)}, which is none of {', '.join(known)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _shipped() -> Any:
+    return files("inout_generators") / "recipes"
