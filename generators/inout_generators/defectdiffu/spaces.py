@@ -57,6 +57,10 @@ class Space(Protocol):
         """Return the images that latents stand for, as uint8 (B, H, W, image_channels) on the CPU."""
         ...
 
+    def clamp(self, latents: Tensor) -> Tensor:
+        """Return a guess of clean latents with what no image has taken out."""
+        ...
+
 
 class PixelSpace:
     """The pixels themselves, in [-1, 1], where no autoencoder is at hand; the net wants larger patches then, 4 to 8.
@@ -103,6 +107,10 @@ class PixelSpace:
     def decode(self, latents: Tensor) -> Image:
         """Return uint8 images, (B, H, W, channels)."""
         return _pixels(latents)
+
+    def clamp(self, latents: Tensor) -> Tensor:
+        """Return latents no darker than black and no lighter than white."""
+        return latents.clamp(-1, 1)
 
 
 class VAESpace(nn.Module):
@@ -212,6 +220,10 @@ class VAESpace(nn.Module):
     def decode(self, latents: Tensor) -> Image:
         """Return uint8 images, (B, H, W, image_channels)."""
         return _pixels(self.values(latents))
+
+    def clamp(self, latents: Tensor) -> Tensor:
+        """Return latents as they are: they have no bounds."""
+        return latents
 
     @torch.no_grad()
     def _encoded(self, images: Image) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from inout_generators.common.checkpoints import CheckpointError, PathLike, load_net, save_net
 from inout_generators.defectdiffu.names import GOOD, NULL_PRODUCT, UnknownName, check_names, prompts
+from inout_generators.lora.prompts import check_length
 
 _FOLDER = "text"
 
@@ -97,8 +98,42 @@ class NamedEmbedding(ModelMixin, ConfigMixin):  # type: ignore[misc]  # they dis
         return self.fusion(both)  # type: ignore[no-any-return]
 
 
-class ClipText(nn.Module):
-    """A frozen text tower of CLIP: its pooled feature, of length 1, as the released code feeds it.
+class FrozenText(nn.Module):
+    """A text tower that is not trained: each prompt is encoded once, by itself.
+
+    Args:
+        dim: Length of a vector.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self._known: dict[str, Tensor] = {}
+
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """Return the vectors of some prompts, (B, dim), of length 1.
+
+        Raises:
+            ValueError: A prompt is longer than the tower takes.
+        """
+        for prompt in dict.fromkeys(prompts):
+            if prompt not in self._known:
+                with torch.inference_mode(False), torch.no_grad():
+                    self._known[prompt] = self._encode(prompt)
+        vectors = torch.stack([self._known[prompt] for prompt in prompts])
+        return nn.functional.normalize(vectors.to(next(self.parameters()).device), dim=-1)
+
+    def train(self, mode: bool = True) -> FrozenText:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def _encode(self, prompt: str) -> Tensor:
+        """Return the vector of a prompt, (dim,)."""
+        raise NotImplementedError
+
+
+class ClipText(FrozenText):
+    """A text tower of CLIP: its pooled feature, of length 1, as the released code feeds it.
 
     Args:
         model: A `transformers.CLIPTextModelWithProjection`.
@@ -111,10 +146,8 @@ class ClipText(nn.Module):
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
-        super().__init__()
-        self.model = model.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.dim = int(model.config.projection_dim)
+        super().__init__(int(model.config.projection_dim))
+        self.model, self.tokenizer = model.eval().requires_grad_(False), tokenizer
 
     @classmethod
     def from_pretrained(cls, source: PathLike, *, revision: str | None = None) -> ClipText:
@@ -131,27 +164,14 @@ class ClipText(nn.Module):
         model = CLIPTextModelWithProjection.from_pretrained(source, revision=revision, use_safetensors=True)
         return cls(model, CLIPTokenizer.from_pretrained(source, revision=revision))
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Return the vectors of some prompts, (B, dim), of length 1.
-
-        Raises:
-            ValueError: A prompt is longer than CLIP takes.
-        """
-        tokens = self.tokenizer(list(prompts), padding=True, return_tensors="pt")
-        room = self.tokenizer.model_max_length
-        if tokens.input_ids.shape[1] > room:
-            raise ValueError(f"a prompt has at most {room} tokens with its start and end; shorten the names")
-        vectors: Tensor = self.model(**tokens.to(self.model.device)).text_embeds
-        return nn.functional.normalize(vectors, dim=-1)
-
-    def train(self, mode: bool = True) -> ClipText:
-        """Stay in evaluation mode: it is frozen."""
-        return super().train(False)
+    def _encode(self, prompt: str) -> Tensor:
+        check_length(self.tokenizer, prompt)
+        tokens = self.tokenizer([prompt], return_tensors="pt").to(self.model.device)
+        return self.model(**tokens).text_embeds[0]  # type: ignore[no-any-return]
 
 
-class OpenClipText(nn.Module):
-    """A frozen text tower of open_clip; by default RN50's, 1024-d, which the released DefectDiffu was trained with.
+class OpenClipText(FrozenText):
+    """A text tower of open_clip; by default RN50's, 1024-d, which the released DefectDiffu was trained with.
 
     Args:
         name: Of the model.
@@ -162,28 +182,20 @@ class OpenClipText(nn.Module):
     """
 
     def __init__(self, name: str = "RN50", pretrained: str | None = "openai") -> None:
-        super().__init__()
         try:
             import open_clip  # type: ignore[import-not-found]  # optional
         except ImportError as error:
             raise ImportError("this text encoder needs open_clip: pip install open_clip_torch") from error
-        self.name, self.pretrained = name, pretrained
-        self.model = open_clip.create_model(name, pretrained=pretrained).eval().requires_grad_(False)
-        # the image tower
-        del self.model.visual
+        model = open_clip.create_model(name, pretrained=pretrained).eval().requires_grad_(False)
+        super().__init__(int(model.text_projection.shape[-1]))
+        # the image tower is not needed
+        del model.visual
+        self.model, self.name, self.pretrained = model, name, pretrained
         self.tokenizer = open_clip.get_tokenizer(name)
-        self.dim = int(self.model.text_projection.shape[-1])
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Return the vectors of some prompts, (B, dim), of length 1."""
-        device = self.model.text_projection.device
-        vectors: Tensor = self.model.encode_text(self.tokenizer(list(prompts)).to(device), normalize=True)
-        return vectors
-
-    def train(self, mode: bool = True) -> OpenClipText:
-        """Stay in evaluation mode: it is frozen."""
-        return super().train(False)
+    def _encode(self, prompt: str) -> Tensor:
+        tokens = self.tokenizer([prompt]).to(self.model.text_projection.device)
+        return self.model.encode_text(tokens)[0]  # type: ignore[no-any-return]
 
 
 def save_text(text: TextEncoder, folder: Path) -> dict[str, Any]:
