@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from typing import Any
+
 
 def parse_size(text: str) -> tuple[int, int]:
     """Read height and width in pixels.
@@ -33,3 +37,25 @@ def parse_names(text: str) -> tuple[str, ...]:
     if not all(names):
         raise ValueError(f"give names divided by commas, such as crack,hole; got {text!r}")
     return names
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Read settings of a generator, each `name=value`: values are JSON, or else the text itself.
+
+    Raises:
+        ValueError: One of them is no setting.
+
+    Example:
+        >>> parse_settings(["steps=50", "size=[768, 256]", "scheduler=ddim"])
+        {'steps': 50, 'size': [768, 256], 'scheduler': 'ddim'}
+    """
+    settings: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name.isidentifier():
+            raise ValueError(f"--setting is name=value; got {text!r}")
+        try:
+            settings[name] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[name] = value
+    return settings

@@ -12,22 +12,16 @@ from typer import Option, echo
 
 from inout_aug.cli._data import Format, open_data
 from inout_aug.cli._errors import one_line_errors
+from inout_aug.cli._features import open_features
 from inout_aug.cli.cache import Where
 from inout_aug.sample import MIN_SIDE
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
-    from inout_aug.cache.features import Features
     from inout_aug.cache.review import Review
     from inout_aug.datasets import Item
     from inout_aug.sample import Sample
-
-_NETWORKS = (
-    "--features says which network looks at the images: a .safetensors file of SqueezeNet 1.0 (torchvision's keys, "
-    "Caffe's weights), NAME=FILE for a timm model and its .safetensors file, or NAME for a timm model with its own "
-    "pretrained weights, which are downloaded at the first use"
-)
 
 _PARTS: tuple[Literal["train"], Literal["test"]] = ("train", "test")
 
@@ -62,7 +56,7 @@ def evaluate(
         from inout_aug.evaluate import evaluate as measure
         from inout_aug.evaluate.report import check_folder, reading
 
-        side, pixels, network = _crop(crop), _size(size), _network(features)
+        side, pixels, network = _crop(crop), _size(size), open_features(features)
         check_folder(out)
         review = Review(where)
         training, held_out = (
@@ -127,29 +121,6 @@ def _drawn(review: Review, most: int) -> list[Sample]:
     fits = np.flatnonzero(review.accepted & (review.labels > 0))
     spaced = fits[np.linspace(0, len(fits) - 1, min(most, len(fits))).round().astype(int)]
     return [relabelled(review.cache[position], int(review.labels[position])) for position in spaced.tolist()]
-
-
-def _network(given: str | None) -> Features:
-    """Return the network that was asked for.
-
-    Raises:
-        ValueError: None was, there is no such model, or the file holds weights of another one.
-    """
-    from inout_aug.cache.features import Features
-
-    if given is None:
-        raise ValueError(_NETWORKS)
-    name, _, weights = given.partition("=")
-    try:
-        if weights:
-            return Features.timm(name, weights=weights)
-        return Features.squeezenet(given) if Path(given).suffix == ".safetensors" else Features.timm(given)
-    except RuntimeError as error:
-        raise ValueError(f"{_first_line(error)} {_NETWORKS}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
 
 
 def _crop(text: str) -> int | Literal["auto"] | None:

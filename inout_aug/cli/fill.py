@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option, echo
 
-from inout_aug.cli._data import Format, open_data, shrunk
+from inout_aug.cli._data import Format
 from inout_aug.cli._errors import one_line_errors
-from inout_aug.cli._options import parse_size
-
-if TYPE_CHECKING:
-    from inout_aug.hosts import Hosts
-    from inout_aug.sample import Sample
+from inout_aug.cli._normals import open_normals
+from inout_aug.cli._options import parse_settings, parse_size
 
 
 def fill(
@@ -45,7 +41,7 @@ def fill(
         from inout_aug.cli._members import fill as fill_with
         from inout_aug.plugin import Generator, create
 
-        member = create(generator, *([source] if source else []), **_settings(setting or []))
+        member = create(generator, *([source] if source else []), **parse_settings(setting or []))
         if not isinstance(member, Generator):
             raise ValueError(f"{generator} needs no cache: it paints on the fly. Give it to InOutAugment as it is")
         shape = None
@@ -58,7 +54,7 @@ def fill(
             member,
             where,
             n,
-            hosts=None if data is None and format is None else _normals(data, format, category, shrink, seed),
+            hosts=None if data is None and format is None else open_normals(data, format, category, shrink, seed),
             shape=shape,
             classes=[int(number) for number in numbers],
             seed=seed,
@@ -67,46 +63,3 @@ def fill(
             engine=engine,
         )
     echo(f"{where}: {len(cache)} samples of {cache.generator}. In training: CachedSampler({where!r})")
-
-
-def _settings(texts: list[str]) -> dict[str, Any]:
-    settings = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign or not name.isidentifier():
-            raise ValueError(f"--setting is name=value; got {text!r}")
-        try:
-            settings[name] = json.loads(value)
-        except json.JSONDecodeError:
-            settings[name] = value
-    return settings
-
-
-class _Shrunk:
-    """Hosts made smaller.
-
-    Args:
-        hosts: As they are.
-        factor: At least 1.
-    """
-
-    def __init__(self, hosts: Hosts, factor: float) -> None:
-        self._hosts, self._factor = hosts, factor
-
-    def __len__(self) -> int:
-        return len(self._hosts)
-
-    def __getitem__(self, number: int, /) -> Sample:
-        return shrunk(self._hosts[number], self._factor)
-
-
-def _normals(data: Path | None, layout: Format | None, category: str | None, shrink: float, seed: int) -> Hosts:
-    import numpy as np
-
-    from inout_aug.datasets._items import ITEM_LAYOUT
-    from inout_aug.hosts import DatasetHosts
-    from inout_aug.labels import read_labels
-
-    dataset: Any = open_data(data, layout, category=category, seed=seed)
-    hosts = DatasetHosts(dataset, np.flatnonzero(read_labels(dataset, ITEM_LAYOUT, None) == 0), ITEM_LAYOUT)
-    return hosts if shrink == 1 else _Shrunk(hosts, shrink)

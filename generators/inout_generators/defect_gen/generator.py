@@ -112,7 +112,8 @@ class DefectGen:
         self.crop, self.switch_t, self.sampler, self.steps = crop, switch_t, sampler, steps
         self.schedule = schedule or CosineSchedule()
         self.regions, self.min_area, self.feather = regions, min_area, feather
-        self.dtype = dtype
+        # the attribute dtype would say that of the images, to a cache
+        self.precision = dtype
         self.provenance = dict(provenance or {})
         check_settings(self)
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -153,7 +154,7 @@ class DefectGen:
         """Hex digest of code version, weights and settings."""
         nets = {"large": self.large, "local": self.local}
         weights = {f"{net}.{key}": value for net in nets for key, value in nets[net].state_dict().items()}
-        params = {**folder.describe(self), "dtype": str(self.dtype)}
+        params = {**folder.describe(self), "dtype": str(self.precision)}
         del params["provenance"]
         return fingerprint(
             type(self), version=_VERSION, weights=weights, params=params, libraries=("torch", "diffusers", "numpy")

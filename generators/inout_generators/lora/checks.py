@@ -34,9 +34,9 @@ def check_settings(generator: LoRADiffusion) -> None:
             f"steps are at least 1, and guidance_scale is not negative; got {generator.steps} and "
             f"{generator.guidance_scale}"
         )
-    if generator.dtype not in _DTYPES:
-        raise ValueError(f"dtype is float32, bfloat16 or float16; got {generator.dtype}")
-    if generator.dtype == torch.float16 and on_cpu:
+    if generator.precision not in _DTYPES:
+        raise ValueError(f"dtype is float32, bfloat16 or float16; got {generator.precision}")
+    if generator.precision == torch.float16 and on_cpu:
         raise ValueError("float16 is for GPUs; a CPU wants float32 or bfloat16")
     if generator.offload not in get_args(Offload):
         raise ValueError(f"offload is one of {', '.join(get_args(Offload))}; got {generator.offload!r}")

@@ -120,7 +120,8 @@ class LoRADiffusion:
         self.masker = AttentionMasks() if masker == "attention" else masker
         self.fuse, self.offload = fuse, offload
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.dtype = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+        # the attribute dtype would say that of the images, to a cache
+        self.precision = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
         self.provenance = dict(provenance or {})
         self._clip_skip = clip_skip
         check_settings(self)
@@ -132,7 +133,7 @@ class LoRADiffusion:
         pipeline.set_progress_bar_config(disable=True)
         for part in self._nets().values():
             # diffusers' models warn of any cast, even to what they are
-            (part if part.dtype == self.dtype else part.to(self.dtype)).eval().requires_grad_(False)
+            (part if part.dtype == self.precision else part.to(self.precision)).eval().requires_grad_(False)
         if slicing:
             pipeline.enable_attention_slicing()
             pipeline.vae.enable_slicing()
@@ -191,7 +192,7 @@ class LoRADiffusion:
             "size": self.size,
             "alpha": self.alpha,
             "masker": repr(self.masker),
-            "dtype": str(self.dtype),
+            "dtype": str(self.precision),
         }
 
     def _nets(self) -> dict[str, Any]:

@@ -385,3 +385,13 @@ def test_a_wrapped_dataset_gets_its_own_images_back_with_defects(
         assert label == 1
         assert mask.any()
         assert any(np.array_equal(image[mask == 0], host[mask == 0]) for host in hosts)
+
+
+def test_whole_images_are_cached_for_a_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INOUT_CACHE", str(tmp_path))
+    items = [(np.full((*SIZE, 1), 90 + k, np.uint8), np.zeros(SIZE, np.uint8), 0) for k in range(3)]
+    train = InOutAugment(generators=[generator()], n_aug=2)(items, mask_value=1)
+    for k in (3, 4):
+        image, mask, _ = train[k]
+        assert (image.shape, image.dtype) == ((*SIZE, 1), np.uint8)
+        assert mask.any()

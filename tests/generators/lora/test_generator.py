@@ -54,6 +54,8 @@ def test_is_a_generator_of_whole_images_without_masks() -> None:
     assert sample.origin.seed == (7,)
     assert sample.origin.params == {"prompt": "skt background cracked", "drawn_at": [32, 48]}
     assert sample.origin.fingerprint == model.fingerprint
+    # that of images, to the cache that is filled with them
+    assert getattr(model, "dtype", "uint8") == "uint8"
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
