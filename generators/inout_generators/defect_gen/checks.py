@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from torch import nn
 
@@ -75,7 +75,14 @@ def check_request(generator: DefectGen, request: Request) -> None:
     check_host(request)
 
 
-def check_reach(generator: DefectGen, size: tuple[int, int], what: str) -> None:
+class Trained(Protocol):
+    """What was trained at (H, W), on windows of larger images or on whole ones."""
+
+    size: tuple[int, int]
+    crop: bool
+
+
+def check_reach(generator: Trained, size: tuple[int, int], what: str) -> None:
     """Raise ValueError if nets trained at `generator.size` would have to draw at quite another size."""
     trained = generator.size
     if all(side / _REACH <= given <= side * _REACH for given, side in zip(size, trained, strict=True)):
