@@ -93,7 +93,7 @@ def draw_band(axes: Axes, curve: Curve, *, color: str, label: str | None = None)
     best = curve.ratios.index(curve.best)
     axes.scatter([best], [found[best].mean], s=110, facecolors="none", edgecolors=_ORANGE, linewidths=2, zorder=4)
     axes.set_xticks(places, [f"{ratio:g}" for ratio in curve.ratios])
-    axes.set_xlabel("synthetic positives per real sample; band: 95 % interval of the mean over seeds, ring: best")
+    axes.set_xlabel("synthetic positives per real sample\nring: best; band: 95 % interval of the mean; dots: seeds")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e0e0e0", zorder=0)
 
