@@ -24,20 +24,23 @@ from typing import Any
 
 import torch
 from common import commit
-from evidence.images import Images, read_parts
-from evidence.leaks import without_leaks
+from evidence import rehearsal
+from evidence.images import Images
 from evidence.metrics import measure
 from evidence.networks import NETWORKS
 from evidence.presets import PRESETS
 from evidence.protocol import CACHED, METHODS, PAPER, Recipe, grid, parse_shots
 from evidence.report import write_report
 from evidence.runs import Runs
+from evidence.splits import read_parts
 from evidence.trials import Setup, Trials, run_all, scored_images
 
 from inout_aug.cli._data import Format
 
 
-def settings_of(arguments: argparse.Namespace, recipe: Recipe, training: Images, scored: Images) -> dict[str, Any]:
+def settings_of(
+    arguments: argparse.Namespace, recipe: Recipe, training: Images, scored: Images, leaks: int
+) -> dict[str, Any]:
     """Return all that decides the figures but the cells, and nothing that hangs on the machine."""
     weights = Path(arguments.weights or "")
     return {
@@ -52,6 +55,7 @@ def settings_of(arguments: argparse.Namespace, recipe: Recipe, training: Images,
         "training": {"normal": training.targets.count(0), "defective": sum(training.targets)},
         "training_digest": training.digest(),
         "scored_digest": scored.digest(),
+        "not_scored": leaks,
         "scored": [list(image) for image in scored_images(scored)],
     }
 
@@ -64,10 +68,12 @@ def run(arguments: argparse.Namespace) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
     began = time.perf_counter()
-    training, scored = read_parts(arguments.data, arguments.format, arguments.size, arguments.score)
-    training, leaks = without_leaks(training, scored)
-    for leak in leaks:
-        print(f"left out of the training: {leak}")
+    training, scored, leaks = read_parts(arguments.data, arguments.format, arguments.size, arguments.score)
+    print(f"{len(leaks)} images are not scored, for they show what is trained with", *leaks[:3], sep="\n  ")
+    if arguments.dry_run:
+        training, scored, recipe = rehearsal.few(training), rehearsal.few(scored), rehearsal.shortened(recipe)
+        arguments.cache = arguments.cache or rehearsal.stand_in(training, arguments.out / "cache")
+        arguments.shots, arguments.n_aug, arguments.seeds = rehearsal.SHOTS, [rehearsal.N_AUG], 1
     setup = Setup(
         recipe=recipe,
         model=arguments.model,
@@ -77,8 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
         device=device,
     )
     trials = Trials(training, scored, setup)
-    runs = Runs(arguments.out, settings_of(arguments, recipe, training, scored))
-    methods = arguments.methods or [m for m in METHODS if arguments.cache or m not in CACHED]
+    runs = Runs(arguments.out, settings_of(arguments, recipe, training, scored, len(leaks)))
+    methods = arguments.methods or [method for method in METHODS if arguments.cache or method not in CACHED]
     seeds = range(arguments.seeds or preset.seeds)
     cells = list(grid(arguments.shots, methods, arguments.n_aug or preset.n_aug, seeds, recipe))
     left = runs.missing(cells, trials.made_by)
@@ -88,7 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
     for done in run_all(left, trials, at_once=arguments.at_once, seconds=seconds):
         runs.add(done, **about)
         found = measure(done.logits, scored.targets)["ap"].item()
-        print(f"{done.cell.name}: AP {found:.3f}, {done.seconds:.0f} s", flush=True)
+        print(f"{done.cell.name}: AP {found:.3f}, {done.seconds:.0f} s, {done.cpu_seconds:.0f} s computing", flush=True)
         left.remove(done.cell)
     print(f"{len(left)} trainings left: call it again" if left else "all done")
 
@@ -114,6 +120,7 @@ def main() -> None:
     make.add_argument("--seeds", type=int, help="how many")
     make.add_argument("--at-once", type=int, default=os.cpu_count(), help="trainings side by side")
     make.add_argument("--minutes", type=float, default=math.inf, help="begin no training that would end later")
+    make.add_argument("--dry-run", action="store_true", help="all methods in a few steps on a few images")
     make.set_defaults(call=run)
     tell = commands.add_parser("report", help="tables, figures and markdown of a folder of runs")
     tell.add_argument("runs", type=Path)

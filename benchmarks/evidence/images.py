@@ -1,23 +1,17 @@
-"""A dataset decoded and resized once into memory, and the part of it that a training may see."""
+"""A dataset decoded and resized once into memory."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from inout_aug.cli._data import Format, open_product
 from inout_aug.datasets import Item, few_shot
 from inout_aug.datasets._files import fit_image, fit_mask
 from inout_aug.datasets._items import ITEM_LAYOUT
-from inout_aug.seeding import stream
-
-SPLIT_SEED = 0  # the test part is the same whatever the seed of a training
-HELD_OUT = 1 / 3  # of the training part, to choose by
 
 
 class Images(Dataset[Item]):
@@ -84,15 +78,6 @@ class Images(Dataset[Item]):
         """
         return self if number is None else self.part(few_shot(self._kind, number, seed=seed))
 
-    def divided(self) -> tuple[Images, Images]:
-        """Return what remains to train with and a third of each kind to choose by, always the same."""
-        held: list[int] = []
-        for kind in sorted(set(self._kind)):
-            members = stream(SPLIT_SEED, kind).permutation(np.flatnonzero(np.equal(self._kind, kind)))
-            held += members[: round(HELD_OUT * len(members))].tolist()
-        rest = sorted(set(range(len(self))) - set(held))
-        return self.part(rest), self.part(sorted(held))
-
     def digest(self) -> str:
         """Return a digest of all pixels and labels."""
         total = hashlib.sha256()
@@ -100,33 +85,3 @@ class Images(Dataset[Item]):
             total.update(repr((item["image"].shape, str(item["image"].dtype), item["label"])).encode())
             total.update(item["image"].tobytes())
         return total.hexdigest()[:16]
-
-
-def read_parts(
-    data: Path | None, layout: Format | None, size: tuple[int, int], score: Literal["test", "validation"]
-) -> tuple[Images, Images]:
-    """Return the images to train with and those to score.
-
-    Args:
-        data: Folder of the data; None for procedural surfaces.
-        layout: Of the folder.
-        size: Height and width that all images are stretched to.
-        score: "test" for the test part; "validation" to hold out a third of the training part, and leave the test part
-            unread.
-
-    Raises:
-        FileNotFoundError: The folder is laid out in another way.
-        ValueError: A part has no defective or no normal images.
-    """
-    train = Images.read(open_product(data, layout, "train", seed=SPLIT_SEED), size)
-    if score == "validation":
-        train, test = train.divided()
-    else:
-        test = Images.read(open_product(data, layout, "test", seed=SPLIT_SEED), size)
-    for name, part in (("training", train), (score, test)):
-        if len(set(part.targets)) < 2:
-            raise ValueError(
-                f"the {name} part has {len(part) - sum(part.targets)} normal and {sum(part.targets)} defective images; "
-                "both are needed"
-            )
-    return train, test

@@ -28,7 +28,7 @@ class Row:
         shots: Real defects; None for all 246.
         method: As here.
         n_aug: Synthetic samples.
-        ap: Average precision, by the trapezoid rule.
+        ap: Average precision, by the trapezoid rule, and its standard deviation.
         precision: At a threshold that the paper does not name.
         recall: Likewise.
     """
@@ -37,9 +37,9 @@ class Row:
     shots: int | None
     method: Method
     n_aug: int
-    ap: float
-    precision: float
-    recall: float
+    ap: tuple[float, float]
+    precision: tuple[float, float]
+    recall: tuple[float, float]
 
 
 def read_tables() -> dict[int, list[Row]]:
@@ -58,9 +58,9 @@ def read_tables() -> dict[int, list[Row]]:
                     # of none of its own: real data alone
                     method=methods[row["method"]] if amount else "none",
                     n_aug=amount,
-                    ap=float(row["ap"]),
-                    precision=float(row["precision"]),
-                    recall=float(row["recall"]),
+                    ap=(float(row["ap"]), float(row["ap_std"])),
+                    precision=(float(row["precision"]), float(row["precision_std"])),
+                    recall=(float(row["recall"]), float(row["recall_std"])),
                 )
             )
     return tables

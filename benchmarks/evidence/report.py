@@ -49,7 +49,7 @@ def _page(findings: Findings, name: str) -> Iterator[str]:
 def _setting(findings: Findings) -> Iterator[str]:
     known, recipe = findings.settings, findings.settings["recipe"]
     height, width = known["size"]
-    seconds = statistics.median(run.seconds for run in findings.runs)
+    seconds = statistics.median(run.cpu_seconds for run in findings.runs)
     weights = f"ImageNet weights ({known['weights']})" if known["weights"] else "from scratch"
     part = "held-out third of the training part" if known["score"] == "validation" else "test part"
     positives = sum(findings.labels)
@@ -58,14 +58,15 @@ def _setting(findings: Findings) -> Iterator[str]:
         f"{recipe['optimizer']}, batches of {recipe['batch']}, {recipe['epochs']} rounds. Trained with "
         f"{known['training']['normal']} normal images and up to {known['training']['defective']} defective ones, "
         f"scored once, after the last round, on the {part}: {len(findings.labels)} images, {positives} of them "
-        f"defective, so that chance is an AP of {findings.chance:.3f}. {len(findings.runs)} trainings, {seconds:.0f} s "
+        f"defective, so that chance is an AP of {findings.chance:.3f}; {known['not_scored']} more were left out, for "
+        f"they are near-duplicates of training images. {len(findings.runs)} trainings, {seconds:.0f} s of one core "
         "each (median)."
     )
     yield ""
     yield (
-        "Each figure is the mean over seeds ± their standard deviation, then a 95 % interval: 1000 bootstrap resamples "
-        "of seeds and of scored images. AP is the area under steps; the trapezoid one is the paper's. “none” draws real "
-        "samples as they come, “oversample” as many positives as the synthetic arms, all of them real: what an arm "
+        "Each figure is the mean over seeds ± their standard deviation; in brackets a 95 % interval, of 1000 bootstrap "
+        "resamples of seeds and of scored images. AP is the area under steps; the trapezoid one is the paper's. “none” draws "
+        "real samples as they come, “oversample” as many positives as the synthetic arms, all real: what an arm "
         "gains over it is not due to the balance of the classes."
     )
 
@@ -74,7 +75,8 @@ def _measured(findings: Findings, shots: int | None) -> Iterator[str]:
     rows = []
     for arm in findings.arms(shots):
         found = findings.estimates[arm]
-        rows.append([arm.name, str(len(findings.seeds(arm))), *(_value(found[metric]) for metric in METRICS)])
+        others = (_short(found[metric]) for metric in METRICS if metric != "ap")
+        rows.append([arm.name, str(len(findings.seeds(arm))), _value(found["ap"]), *others])
     yield from _table(["", "seeds", *METRICS.values()], rows)
 
 
@@ -136,8 +138,9 @@ def _beside_the_paper(findings: Findings) -> Iterator[str]:
 
 
 def _beside(here: Estimates, row: paper.Row) -> list[str]:
-    pairs = (("ap_trapezoid", row.ap), ("precision_at_half", row.precision), ("recall_at_half", row.recall))
-    return [text for metric, printed in pairs for text in (_short(here[metric]), f"{printed:.3f}")]
+    metrics = ("ap_trapezoid", "precision_at_half", "recall_at_half")
+    pairs = zip(metrics, (row.ap, row.precision, row.recall), strict=True)
+    return [text for metric, (mean, spread) in pairs for text in (_short(here[metric]), f"{mean:.3f} ± {spread:.3f}")]
 
 
 def _summary(findings: Findings) -> dict[str, Any]:

@@ -24,12 +24,14 @@ class Run:
         logits: Of each scored image, in the order of the settings' names.
         made_by: Fingerprints of what made its synthetic samples.
         seconds: It took, on the wall clock.
+        cpu_seconds: Its thread computed: on a CPU the time that it takes on a free core.
     """
 
     cell: Cell
     logits: list[float]
     made_by: list[str]
     seconds: float
+    cpu_seconds: float
 
 
 class Runs:
@@ -65,7 +67,7 @@ class Runs:
         for path in sorted(self.folder.glob("*.json")):
             if path.name != _SETTINGS:
                 read = json.loads(path.read_text())
-                yield Run(Cell(**read["cell"]), read["logits"], read["made_by"], read["seconds"])
+                yield Run(Cell(**read["cell"]), read["logits"], read["made_by"], read["seconds"], read["cpu_seconds"])
 
     def missing(self, cells: Iterable[Cell], made_by: Callable[[Cell], list[str]]) -> list[Cell]:
         """Return the cells that have no run yet.

@@ -78,7 +78,7 @@ class Trials:
 
     def __call__(self, cell: Cell) -> Run:
         """Train and score one network."""
-        start = time.perf_counter()
+        start, computed = time.perf_counter(), time.thread_time()
         recipe, device = self.setup.recipe, self.setup.device
         real = self._training.shots(cell.shots, cell.seed)
         makers = self.makers(cell)
@@ -91,7 +91,8 @@ class Trials:
             network = build(self.setup.model, self.setup.weights, cell.seed).to(device)
             trained = train(network, feed, len(feed), recipe, highest_rate=rate, seed=cell.seed)
             logits = predict(trained, self._pixels, bf16=recipe.bf16)
-        return Run(cell, logits, [fingerprint_of(member) for member in makers], time.perf_counter() - start)
+        made_by = [fingerprint_of(member) for member in makers]
+        return Run(cell, logits, made_by, time.perf_counter() - start, time.thread_time() - computed)
 
 
 def run_all(cells: Iterable[Cell], run: Callable[[Cell], Run], *, at_once: int, seconds: float) -> Iterator[Run]:
