@@ -49,7 +49,9 @@ def _page(findings: Findings, name: str) -> Iterator[str]:
 def _setting(findings: Findings) -> Iterator[str]:
     known, recipe = findings.settings, findings.settings["recipe"]
     height, width = known["size"]
-    seconds = statistics.median(run.cpu_seconds for run in findings.runs)
+    seconds, computing = (
+        statistics.median(getattr(run, name) for run in findings.runs) for name in ("seconds", "cpu_seconds")
+    )
     weights = f"ImageNet weights ({known['weights']})" if known["weights"] else "from scratch"
     part = "held-out third of the training part" if known["score"] == "validation" else "test part"
     positives = sum(findings.labels)
@@ -59,14 +61,14 @@ def _setting(findings: Findings) -> Iterator[str]:
         f"{known['training']['normal']} normal images and up to {known['training']['defective']} defective ones, "
         f"scored once, after the last round, on the {part}: {len(findings.labels)} images, {positives} of them "
         f"defective, so that chance is an AP of {findings.chance:.3f}; {known['not_scored']} more were left out, for "
-        f"they are near-duplicates of training images. {len(findings.runs)} trainings, {seconds:.0f} s of one core "
-        "each (median)."
+        f"they are near-duplicates of training images. {len(findings.runs)} trainings, {seconds:.0f} s each, of "
+        f"which a core computed {computing:.0f} s (medians)."
     )
     yield ""
     yield (
         "Each figure is the mean over seeds ± their standard deviation; in brackets a 95 % interval, of 1000 bootstrap "
-        "resamples of seeds and of scored images. AP is the area under steps; the trapezoid one is the paper's. “none” draws "
-        "real samples as they come, “oversample” as many positives as the synthetic arms, all real: what an arm "
+        "resamples of seeds and of scored images. AP is the area under steps; the trapezoid one is the paper's. “none” "
+        "draws real samples as they come, “oversample” as many positives as the synthetic arms, all real: what an arm "
         "gains over it is not due to the balance of the classes."
     )
 
