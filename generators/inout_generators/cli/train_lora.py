@@ -80,8 +80,8 @@ def lora(
         from inout_generators.lora.train import train_lora
 
         replaced = given(epochs=epochs, batch=batch, alpha=alpha, prior_images=prior_images, normals=normals)
-        if epochs is not None:
-            replaced["max_epochs"] = max(epochs, load_recipe(scenario).max_epochs)
+        if shots is not None:
+            replaced["positives"] = parse_shots(shots)
         recipe = load_recipe(scenario, replaced, given(learning_rate=learning_rate, precision=precision))
         lessons = choose_lessons(
             data,
@@ -89,7 +89,7 @@ def lora(
             category=category,
             material=material,
             classes=classes,
-            shots=recipe.positives if shots is None else parse_shots(shots),
+            shots=recipe.positives,
             seed=seed,
         )
         train_lora(

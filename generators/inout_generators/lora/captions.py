@@ -49,9 +49,7 @@ def captions_beside(paths: Sequence[Path]) -> list[str]:
     """
     files = [path.with_suffix(".txt") for path in paths]
     if missing := [str(path) for path, file in zip(paths, files, strict=True) if not file.is_file()]:
-        raise FileNotFoundError(
-            f"no captions for {some(missing)}; expected a text file beside each, such as {files[0]}"
-        )
+        raise FileNotFoundError(f"no caption beside {some(missing)}; expected text files such as {files[0]}")
     for folder in sorted({path.parent for path in paths}):
         stems = {entry.stem for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES}
         if alone := sorted(str(file) for file in folder.glob("*.txt") if file.stem not in stems):

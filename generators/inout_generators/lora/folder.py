@@ -15,8 +15,8 @@ FILE = "lora_diffusion.json"
 _FORMAT = 1
 # arguments of LoRADiffusion.from_pretrained that are stored as they are; all but the base may be missing
 SETTINGS = (
-    *("base", "revision", "variant", "alpha", "prompts", "negative_prompt", "guidance_scale", "steps", "scheduler"),
-    *("clip_skip", "size", "provenance"),
+    *("base", "revision", "variant", "config", "alpha", "prompts", "negative_prompt", "guidance_scale", "steps"),
+    *("scheduler", "clip_skip", "size", "provenance"),
 )
 
 

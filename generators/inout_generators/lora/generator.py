@@ -230,13 +230,15 @@ class LoRADiffusion:
             check_alpha(settings["alpha"])
         if (stored := read_settings(base)) is not None:
             lora, base = lora or base, stored.pop("base")
-            revision, variant = revision or stored.pop("revision", None), variant or stored.pop("variant", None)
+            kept = [stored.pop(name, None) for name in ("revision", "variant", "config")]
+            revision, variant, config = revision or kept[0], variant or kept[1], config or kept[2]
             settings = {**stored, **settings}
         if lora is not None and not Path(lora).exists():
             raise FileNotFoundError(f"there is no LoRA at {lora}; expected a .safetensors file, or a folder with one")
         pipeline = load_base(base, revision=revision, variant=variant, config=config, xl=cls.hosts)
         read = None if lora is None else read_lora(lora, pipeline.unet, pipeline.text_encoder)
-        provenance = {"base": str(base), "revision": revision, "variant": variant}
+        config = None if config is None else str(config)
+        provenance = {"base": str(base), "revision": revision, "variant": variant, "config": config}
         given = settings.pop("provenance", None) or {}
         return cls(pipeline, lora=read, provenance={**provenance, **given}, **settings)
 
@@ -261,6 +263,7 @@ class LoRADiffusion:
             base=str(source),
             revision=self.provenance.get("revision"),
             variant=self.provenance.get("variant"),
+            config=self.provenance.get("config"),
             alpha=self.alpha,
             prompts=[{"text": p.text, "defect_class": p.defect_class, "weight": p.weight} for p in self.prompts]
             or None,

@@ -26,7 +26,7 @@ class Recipe:
     Attributes:
         training: Settings of the loop; their steps, horizon and previews are those that `settings` returns.
         epochs: Number of epochs taken; in each, every image is shown `repeats` times.
-        max_epochs: Epochs that the schedule of the learning rate is laid out for, of which `epochs` are taken.
+        max_epochs: Epochs that the schedule of the learning rate is laid out for; `epochs`, if those are more.
         repeats: Of each image in an epoch.
         batch: Pictures per step and process: half images of the product, half prior images, if there are any.
         positives: Defective images of each class to learn from; None for all.
@@ -80,8 +80,6 @@ class Recipe:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is at least {low}; got {getattr(self, name)}")
-        if self.max_epochs < self.epochs:
-            raise ValueError(f"max_epochs is at least epochs, {self.epochs}; got {self.max_epochs}")
         if self.positives is not None and self.positives < 0:
             raise ValueError(f"positives are a number of images per class, or all; got {self.positives}")
         if self.snr_gamma < 0 or self.prior_weight < 0 or self.network_alpha <= 0 or self.conv_alpha <= 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -105,10 +104,17 @@ def train_lora(
     """
     if not instances:
         raise ValueError("no image of the product: there is nothing to learn from")
+    if prior is not None and not recipe.prior_images:
+        raise ValueError(f"prior images are given, {prior}, but the recipe has prior_images = 0, which leaves them out")
     going_on = has_checkpoint(out / TRAINING, resume=resume)
     processes = PartialState(cpu=device == "cpu")
-    source: dict[str, Any] = {"revision": revision, "variant": variant, "config": config}
-    pipeline = load_base(base, **source)
+    named = str(Path(base).resolve() if Path(base).exists() else base)
+    source: dict[str, Any] = {
+        "revision": revision,
+        "variant": variant,
+        "config": None if config is None else str(config),
+    }
+    pipeline = load_base(named, **source)
     job = _Job(
         instances=instances,
         recipe=recipe,
@@ -121,11 +127,12 @@ def train_lora(
     )
     job.check(pipeline)
     weights = {name: weights_digest(getattr(pipeline, name)) for name in _PARTS}
-    if prior is None and recipe.prior_images:
-        prior = job.draw_prior(base, source, weights)
-    prior_images = [] if prior is None else read_prior(prior)
-    named = str(Path(base).resolve() if Path(base).exists() else base)
-    decided = {"base": named, "revision": revision, "variant": variant, **job.describe(weights, prior_images)}
+    prior_images: Sequence[Image] = ()
+    if prior is not None:
+        prior_images = read_prior(prior)
+    elif recipe.prior_images:
+        prior_images = read_prior(job.draw_prior(named, source, weights))[: recipe.prior_images]
+    decided = {"base": named, **source, **job.describe(weights, prior_images)}
     if going_on:
         _check_same(job.folder / PROVENANCE, decided)
     if processes.is_main_process:
@@ -148,15 +155,14 @@ def train_lora(
         write_settings(
             out,
             base=named,
-            revision=revision,
-            variant=variant,
+            **source,
             alpha=recipe.alpha,
             prompts=[asdict(prompt) for prompt in job.prompts] or None,
             size=list(job.size),
             provenance=decided,
         )
     processes.wait_for_everyone()
-    return LoRADiffusion.from_pretrained(out, config=config, device=processes.device)
+    return LoRADiffusion.from_pretrained(out, device=processes.device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +198,7 @@ class _Job:
             f"captions {some(sorted(captions))}"
         )
 
-    def draw_prior(self, base: PathLike, source: dict[str, Any], weights: dict[str, str]) -> Path:
+    def draw_prior(self, base: str, source: dict[str, Any], weights: dict[str, str]) -> Path:
         """Draw the prior images that are missing, and return their folder: that of this base and prompt alone."""
         recipe = self.recipe
         settings = {"clip_skip": recipe.clip_skip, "size": list(self.size), "dtype": str(self.dtype)}
@@ -263,15 +269,14 @@ class _Job:
             return None
         texts = [self.prompts[k % len(self.prompts)].text for k in range(_PREVIEWS)]
         tasks = [Task(text, seed=k, size=self.size) for k, text in enumerate(texts)]
-        shown = copy(pipeline)
-        shown.scheduler = scheduler_named("ddim", pipeline.scheduler)
-        shown.set_progress_bar_config(disable=True)
+        pipeline.scheduler = scheduler_named("ddim", pipeline.scheduler)
+        pipeline.set_progress_bar_config(disable=True)
         models = pipeline.unet, pipeline.text_encoder
 
         def draw_them(_: nn.Module, path: Path) -> None:
             set_alpha(self.recipe.alpha, *models)
             images = draw(
-                shown,
+                pipeline,
                 tasks,
                 negative_prompt="",
                 guidance_scale=_GUIDANCE,
