@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import math
 import os
 import time
 from dataclasses import asdict
@@ -52,6 +51,8 @@ def settings_of(
         "model": arguments.model,
         "weights": weights.name or None,
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None,
+        "cache": Path(arguments.cache).name if arguments.cache else None,
+        "textures": Path(arguments.textures).name if arguments.textures else None,
         "training": {"normal": training.targets.count(0), "defective": sum(training.targets)},
         "training_digest": training.digest(),
         "scored_digest": scored.digest(),
@@ -64,9 +65,12 @@ def run(arguments: argparse.Namespace) -> None:
     preset = PRESETS[arguments.preset]
     arguments.model = arguments.model or preset.model
     arguments.size = tuple(arguments.size or preset.size)
+    arguments.at_once = arguments.at_once or preset.at_once or os.cpu_count() or 1
+    minutes = preset.minutes if arguments.minutes is None else arguments.minutes
     recipe = PAPER if arguments.protocol == "paper" else preset.strong
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = True
     began = time.perf_counter()
     training, scored, leaks = read_parts(arguments.data, arguments.format, arguments.size, arguments.score)
     print(f"{len(leaks)} images are not scored, for they show what is trained with", *leaks[:3], sep="\n  ")
@@ -89,14 +93,16 @@ def run(arguments: argparse.Namespace) -> None:
     cells = list(grid(arguments.shots, methods, arguments.n_aug or preset.n_aug, seeds, recipe))
     left = runs.missing(cells, trials.made_by)
     print(f"{len(cells)} trainings, {len(left)} left, on {device}, {arguments.at_once} at once", flush=True)
-    seconds = 60 * arguments.minutes - (time.perf_counter() - began)
+    seconds = 60 * minutes - (time.perf_counter() - began)
     about = {"device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu", "commit": commit()}
-    for done in run_all(left, trials, at_once=arguments.at_once, seconds=seconds):
+    for number, done in enumerate(run_all(left, trials, at_once=arguments.at_once, seconds=seconds), 1):
         runs.add(done, **about)
         found = measure(done.logits, scored.targets)["ap"].item()
-        print(f"{done.cell.name}: AP {found:.3f}, {done.seconds:.0f} s, {done.cpu_seconds:.0f} s computing", flush=True)
-        left.remove(done.cell)
-    print(f"{len(left)} trainings left: call it again" if left else "all done")
+        print(
+            f"{done.cell.name}: AP {found:.3f}, {done.seconds:.0f} s, {done.cpu_seconds:.0f} s computing; "
+            f"{len(left) - number} left",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -118,8 +124,8 @@ def main() -> None:
     make.add_argument("--methods", nargs="+", choices=METHODS, help="default: all, without a cache those without one")
     make.add_argument("--n-aug", nargs="+", type=int)
     make.add_argument("--seeds", type=int, help="how many")
-    make.add_argument("--at-once", type=int, default=os.cpu_count(), help="trainings side by side")
-    make.add_argument("--minutes", type=float, default=math.inf, help="begin no training that would end later")
+    make.add_argument("--at-once", type=int, help="trainings side by side")
+    make.add_argument("--minutes", type=float, help="begin no training that would end later")
     make.add_argument("--dry-run", action="store_true", help="all methods in a few steps on a few images")
     make.set_defaults(call=run)
     tell = commands.add_parser("report", help="tables, figures and markdown of a folder of runs")

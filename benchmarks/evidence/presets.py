@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ class Preset:
         strong: The strong recipe at this size.
         n_aug: Numbers of synthetic samples.
         seeds: How many trainings of each kind.
+        at_once: Trainings side by side; None for one on each core.
+        minutes: After which no training goes on.
     """
 
     model: str
@@ -25,6 +28,8 @@ class Preset:
     strong: Recipe
     n_aug: tuple[int, ...]
     seeds: int
+    at_once: int | None = None
+    minutes: float = math.inf
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -39,5 +44,7 @@ PRESETS: Mapping[str, Preset] = {
         strong=replace(STRONG, batch=32, epochs=30, draws=960, ema=0.99),
         n_aug=(80, 100, 120),
         seeds=4,
+        at_once=4,
+        minutes=8.5,
     ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from copy import deepcopy
+from threading import Lock
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,8 @@ from evidence.protocol import Recipe
 
 _WARM_UP = 0.1
 _EAGER = 3  # steps before a graph is captured, which allocate what the optimiser and cuDNN need
+
+_CAPTURE = Lock()
 
 
 def train(
@@ -84,8 +87,8 @@ class Step:
         if self._static is None:
             self._static = images.clone(), labels.clone()
             self._optimizer.zero_grad()
-            # other threads train other networks meanwhile
-            with torch.cuda.graph(self._graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"):
+            # other threads train other networks meanwhile, but may not capture
+            with _CAPTURE, torch.cuda.graph(self._graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"):
                 self._compute(*self._static)
         for buffer, values in zip(self._static, (images, labels), strict=True):
             buffer.copy_(values)

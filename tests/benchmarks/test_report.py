@@ -27,6 +27,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "recipe": asdict(STRONG),
             "model": "resnet18",
             "weights": None,
+            "cache": "few5",
             "training": {"normal": 200, "defective": 30},
             "not_scored": 2,
             "scored": [
