@@ -105,6 +105,33 @@ def read_tensors(path: PathLike) -> dict[str, Tensor]:
     return tensors
 
 
+def published_state_dict(
+    checkpoint: PathLike | Mapping[str, Any], key: str, *, bare: bool = True
+) -> Mapping[str, Tensor]:
+    """Return the state dict of a checkpoint that other code wrote.
+
+    Args:
+        checkpoint: A dict that holds it under `key`, or a file of one: `.safetensors`, or `.pt` and the like, of which
+            tensors and plain values alone are read (`weights_only=True`).
+        key: Where the other code puts it.
+        bare: Take a checkpoint without that key for the state dict itself.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: The file is damaged or holds code, or there is no state dict in it.
+
+    Example:
+        >>> list(published_state_dict({"model": {"bias": torch.zeros(1)}, "epoch": 3}, "model"))
+        ['bias']
+    """
+    content = checkpoint if isinstance(checkpoint, Mapping) else _read_published(Path(checkpoint))
+    found = content.get(key, content if bare else None)
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        source = "the checkpoint" if isinstance(checkpoint, Mapping) else checkpoint
+        raise CheckpointError(f"{source} holds no state dict under {key!r}; it has {', '.join(list(content)[:8])}")
+    return found
+
+
 def read_metadata(path: PathLike) -> dict[str, str]:
     """Return what a whole safetensors file says of itself beside its tensors."""
     with safe_open(path, "pt") as file:
@@ -212,6 +239,23 @@ def load_net(kind: type[Net], folder: PathLike) -> Net:
     load_exactly(net, read_tensors(weights), source=weights)
     net.eval()
     return net
+
+
+def _read_published(path: Path) -> Mapping[str, Any]:
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged archive or pickle can raise anything
+        raise CheckpointError(
+            f"{path} cannot be read as tensors and plain values alone: either it was cut short, or it holds objects, "
+            "whose code would run. Fetch it again, or save its state dict by itself"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a dict of names and tensors")
+    return content
 
 
 def some(keys: Iterable[str]) -> str:

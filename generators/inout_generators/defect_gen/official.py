@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
-from inout_generators.common.checkpoints import CheckpointError, PathLike, load_exactly, read_tensors
+from inout_generators.common.checkpoints import PathLike, load_exactly, published_state_dict
 from inout_generators.defect_gen.unet import DefectGenUNet
 
 # what the constructors of the official code assume; their other arguments are given in every released file
@@ -56,9 +52,10 @@ def load_official_unet(
         torch.Size([1, 5, 32, 48])
     """
     source = "the checkpoint" if isinstance(checkpoint, Mapping) else checkpoint
-    content = checkpoint if isinstance(checkpoint, Mapping) else _read(Path(checkpoint))
+    # a bare state dict is the net itself
+    state = published_state_dict(checkpoint, weights, bare=weights == "model")
     net: DefectGenUNet = DefectGenUNet(**unet_config(config))
-    load_exactly(net, _state_dict(content, weights, source), source=source)
+    load_exactly(net, state, source=source)
     net.eval()
     return net
 
@@ -104,28 +101,3 @@ def unet_config(official: Mapping[str, Any]) -> dict[str, Any]:
         "scale_shift": arguments["use_scale_shift_norm"],
         "dropout": arguments["dropout"],
     }
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    if path.suffix == ".safetensors":
-        return read_tensors(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # a damaged archive or pickle can raise anything
-        raise CheckpointError(
-            f"{path} cannot be read as tensors and plain values alone: either it was cut short, or it holds objects, "
-            "whose code would run. Fetch it again, or save its state dict by itself"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a dict with the key 'model'")
-    return content
-
-
-def _state_dict(content: Mapping[str, Any], weights: str, source: PathLike) -> Mapping[str, Tensor]:
-    # a bare state dict is the net itself
-    found = content.get(weights, content if weights == "model" else None)
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise CheckpointError(f"{source} holds no state dict under {weights!r}; it has {', '.join(list(content)[:8])}")
-    return found
