@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from inout_generators.common.schedule import CosineSchedule
+from inout_generators.common.schedule import CosineSchedule, spread_timesteps
 from inout_generators.defect_gen.data import Shots
 from inout_generators.defect_gen.encoding import Encoding
 
@@ -41,7 +40,7 @@ class Denoising:
         """Return the loss of a batch drawn from `rng`."""
         batch = self.shots.draw(self.batch, rng)
         x0 = self.encoding.encode(batch.images, batch.masks).to(device)
-        t = torch.from_numpy(_spread(self.batch, self.timesteps, rng)).to(device)
+        t = torch.from_numpy(spread_timesteps(self.batch, self.timesteps, rng)).to(device)
         noise_stream = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
         noise = torch.randn(x0.shape, generator=noise_stream, device=device)
         noised = self.schedule.add_noise(x0, noise, t)
@@ -50,14 +49,3 @@ class Denoising:
         shown = rng.random(self.batch) >= self.hidden
         classes = torch.from_numpy(batch.classes * shown).to(device)
         return nn.functional.mse_loss(net(noised, t, classes).float(), x0)
-
-
-def _spread(count: int, timesteps: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw timesteps evenly, one from each of `count` equal stretches: the loss is then less noisy.
-
-    Each alone is uniform, as published; together they are those of Kingma et al., "Variational diffusion models"
-    (2021), appendix I.1.
-    """
-    start, stop = timesteps
-    places = (rng.random() + np.arange(count) / count) % 1
-    return start + (places * (stop - start)).astype(np.int64)
