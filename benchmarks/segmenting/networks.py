@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 NETWORKS = ("unet", "deeplabv3plus", "mit_b0")
 
+_PRIOR = -3.0  # logit of a defect before anything is learned
+
 
 class SmallUNet(nn.Module):
     """The U-Net of DefectDiffu's protocol: four levels, 32-64-128-256 with `width=32`.
@@ -26,6 +28,8 @@ class SmallUNet(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
         self.merge = nn.ModuleList(_double(2 * a, a) for a in widths[:-1])
         self.head = nn.Conv2d(width, 1, 1)
+        # few pixels are defective: without this, the first hundred steps learn nothing else
+        nn.init.constant_(self.head.bias, _PRIOR)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, (N, 1, H, W), for images (N, 3, H, W) with sides that 8 divides."""

@@ -45,7 +45,8 @@ def page(record: Record, sections: Mapping[str, Section], chart: str | None) -> 
         f"# Does it help to outline defects? {settings['name']}",
         "",
         f"Training: {counts['training']} images, {counts['training_defects']} with defects. Scored: "
-        f"{counts['scored']}, {counts['scored_defects']} with defects; {counts['left_out']} more look like training images and were left "
+        f"{counts['scored']}, {counts['scored_defects']} with defects; "
+        f"{counts['left_out']} more look like training images and were left "
         f"out. All are of {' × '.join(map(str, settings['size']))} pixels. Synthetic defects: "
         f"{', '.join(settings['generators'])}. Every training: {recipe['steps']} steps of {recipe['batch']} crops of "
         f"{recipe['crop']} pixels, AdamW, cross entropy and Dice.",
