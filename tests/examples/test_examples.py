@@ -19,6 +19,8 @@ NEEDS = {
     "detection": [],
     "hugging_face_trainer": ["datasets", "transformers", "accelerate"],
     "lightning_ddp": ["lightning"],
+    "lora_few_shot": ["accelerate", "diffusers", "peft", "transformers"],
+    "lora_zero_shot": ["diffusers", "transformers"],
     "segmentation": ["segmentation_models_pytorch", "albumentations"],
     "timm_training": ["timm"],
 }
