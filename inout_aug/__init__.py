@@ -7,7 +7,7 @@ from inout_aug.dataset import InOutDataset
 from inout_aug.detection import Detection
 from inout_aug.layout import AmbiguousLayout, Fields, Layout
 from inout_aug.mixer import InOutMixer
-from inout_aug.paste import NSA, BatchPaste, CutPaste, MemSegPaste, StrokePaste
+from inout_aug.paste import NSA, BatchPaste, CopyPaste, CutPaste, MemSegPaste, StrokePaste
 from inout_aug.plugin import Generator, HostRefused, Paster, Request, SampleSource
 from inout_aug.sample import Origin, Sample
 from inout_aug.sampler import PositivesSampler
@@ -18,6 +18,7 @@ __all__ = [
     "AmbiguousLayout",
     "BatchCollate",
     "BatchPaste",
+    "CopyPaste",
     "CutPaste",
     "Detection",
     "Fields",

@@ -9,6 +9,11 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from hypothesis import settings
+
+# a machine may be slow or busy: time is no reason to fail
+settings.register_profile("inout", deadline=None)
+settings.load_profile("inout")
 
 # workers of the loader tests share two cores
 torch.set_num_threads(1)

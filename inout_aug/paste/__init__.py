@@ -1,6 +1,7 @@
 """Pasters: defects painted on normal images, out-of-distribution, while training runs."""
 
 from inout_aug.paste.batch import BatchPaste
+from inout_aug.paste.copypaste import CopyPaste
 from inout_aug.paste.cutpaste import CutPaste
 from inout_aug.paste.foreground import HostMasks, Otsu, Threshold
 from inout_aug.paste.memseg import MemSegPaste
@@ -13,6 +14,7 @@ from inout_aug.paste.textures import Textures
 __all__ = [
     "NSA",
     "BatchPaste",
+    "CopyPaste",
     "CutPaste",
     "HostMasks",
     "MemSegPaste",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inout_aug.paste.copypaste import CopyPaste
 from inout_aug.paste.cutpaste import CutPaste
 from inout_aug.paste.memseg import MemSegPaste
 from inout_aug.paste.nsa import NSA
@@ -16,6 +17,8 @@ from inout_aug.plugin import Paster, fingerprint_of
 from inout_aug.seeding import stream
 
 SOURCE = np.random.default_rng(9).integers(0, 256, (40, 30, 1), np.uint8)
+SPOT = np.zeros((40, 30), np.uint8)
+SPOT[10:16, 12:17] = 1
 PASTERS = [
     MemSegPaste(),
     MemSegPaste([SOURCE], p_texture=1, defect_class=2),
@@ -23,6 +26,8 @@ PASTERS = [
     CutPaste(kinds="scar", defect_class=7),
     NSA(),
     NSA(sources=[SOURCE], mixed=True, patches=1, defect_class=255),
+    CopyPaste([(SOURCE, SPOT)]),
+    CopyPaste([(SOURCE, SPOT)], scale=1, angle=0, defect_class=4),
     StrokePaste(kinds="crack"),
     StrokePaste(kinds="scratch", tones="bright"),
     StrokePaste(kinds="spot", defect_class=3),
