@@ -59,7 +59,7 @@ def fill(
     shape: tuple[int, int, int] | None = None,
     classes: Sequence[int] = (),
     seed: int = 0,
-    conditions: Mapping[str, Any] | None = None,
+    conditions: Sequence[Mapping[str, Any]] = ({},),
     **settings: Any,
 ) -> SampleCache:
     """Fill a cache; the defect classes are asked for in turn, and each host serves as often as any other.
@@ -72,7 +72,7 @@ def fill(
         shape: (H, W, C) of the images of one that does not.
         classes: Defect classes to ask for; none for all that the generator knows.
         seed: Of the samples, and of the order of the hosts.
-        conditions: What else to ask for, as fields of `Request`.
+        conditions: What else to ask for, as fields of `Request`: each for every class, in turn.
         settings: Others of `fill_cache`.
 
     Raises:
@@ -83,7 +83,7 @@ def fill(
 
     masks = bool(getattr(generator, "masks", True))
     wanted = list(classes) or list(range(1, int(getattr(generator, "defect_classes", 1)) + 1))
-    asked = [{**(conditions or {}), "defect_class": k} for k in wanted]
+    asked = [{**each, "defect_class": k} for each in conditions for k in wanted]
     more: dict[str, Any] = {"shape": shape, "conditions": asked, "dtype": getattr(generator, "dtype", "uint8")}
     if getattr(generator, "hosts", False):
         more = _on(hosts, asked, seed, generator)

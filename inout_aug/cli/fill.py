@@ -30,8 +30,13 @@ def fill(
     size: Annotated[str | None, Option(help="Height x width, for a generator of whole images.")] = None,
     channels: Annotated[int | None, Option(help="1 or 3; default: what the generator learned.")] = None,
     classes: Annotated[str, Option(help="Defect classes to ask for, as 1,3; default: all.")] = "",
-    strength: Annotated[float, Option(help="Of the defects; 1 is as learned.")] = 1.0,
-    prompt: Annotated[str | None, Option(help="For a generator that takes one.")] = None,
+    strength: Annotated[
+        list[float] | None, Option(help="Of the defects; 1 is as learned. Several are asked for in turn.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        Option(help="For a generator that takes one: a text, or for defectdiffu a product. Several are taken in turn."),
+    ] = None,
     seed: Annotated[int, Option(min=0, help="Of the samples.")] = 0,
     batch_size: Annotated[int, Option(min=1, help="Requests handed to the generator at a time.")] = 8,
     engine: Annotated[str, Option(help="local, process, or ray.")] = "local",
@@ -58,7 +63,9 @@ def fill(
             shape=shape,
             classes=[int(number) for number in numbers],
             seed=seed,
-            conditions={"strength": strength, "prompt": prompt},
+            conditions=[
+                {"prompt": each, "strength": strong} for each in prompt or [None] for strong in strength or [1.0]
+            ],
             batch_size=batch_size,
             engine=engine,
         )

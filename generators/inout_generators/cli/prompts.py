@@ -67,7 +67,7 @@ def try_(
                 shape=None if inpaint else shape,
                 classes=[classes_of(tried).index(prompt.defect_class) + 1],
                 seed=seed,
-                conditions={"prompt": prompt.text},
+                conditions=[{"prompt": prompt.text}],
                 batch_size=batch_size,
             )
             for prompt in tried
