@@ -63,9 +63,7 @@ def main() -> None:
     size = _size(options)
     training, scored, leaks = read_parts(options.data, options.format, size, options.score)
     makers = _makers(options, training, scored)
-    recipe = Recipe(
-        **{name: getattr(options, name) for name in ("steps", "batch", "crop", "device", "workers")},
-    )
+    recipe = Recipe(**{name: getattr(options, name) for name in ("steps", "batch", "crop", "device", "workers")})
     record = Record(
         options.out / f"segmentation_{options.name}.json",
         {
@@ -93,10 +91,12 @@ def main() -> None:
     for arm in {arm for _, arm, _ in todo}:
         arm.wrap(training, list(makers.values()), 0)  # told now, not after an hour
     print(f"{len(todo)} trainings to do, {len(record.rows)} done, on {options.device}")
+    if options.dry_run:
+        return
     longest = 0.0
     for network, arm, seed in track(todo, "training", console=Console(stderr=True)):
         spent = time.monotonic() - began
-        if options.dry_run or (options.minutes is not None and spent + longest > 60 * options.minutes):
+        if options.minutes is not None and spent + longest > 60 * options.minutes:
             break
         measured = run(network, arm, seed, training, scored, list(makers.values()), recipe, options)
         record.add(key_of(network, arm, seed), **measured, commit=commit(), machine=machine()["cpu"])
@@ -207,6 +207,8 @@ def parse() -> argparse.Namespace:
         if getattr(options, name) is None:
             setattr(options, name, value)
     options.weights = {name: Path(file) for name, _, file in (given.partition("=") for given in options.weights)}
+    if unknown := options.weights.keys() - set(NETWORKS[1:]):
+        parser.error(f"--weights are of {' and '.join(NETWORKS[1:])}, as mit_b0=FILE; got {', '.join(unknown)}")
     return options
 
 
