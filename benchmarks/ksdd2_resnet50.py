@@ -61,17 +61,24 @@ def settings_of(
     }
 
 
-def run(arguments: argparse.Namespace) -> None:
+def fill_in(arguments: argparse.Namespace) -> Recipe:
+    """Set what was not given to what the preset says, and return its recipe."""
     preset = PRESETS[arguments.preset]
     arguments.model = arguments.model or preset.model
     arguments.size = tuple(arguments.size or preset.size)
+    arguments.n_aug = arguments.n_aug or preset.n_aug
+    arguments.seeds = arguments.seeds or preset.seeds
     arguments.at_once = arguments.at_once or preset.at_once or os.cpu_count() or 1
-    minutes = preset.minutes if arguments.minutes is None else arguments.minutes
-    recipe = PAPER if arguments.protocol == "paper" else preset.strong
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    arguments.minutes = preset.minutes if arguments.minutes is None else arguments.minutes
+    return PAPER if arguments.protocol == "paper" else preset.strong
+
+
+def run(arguments: argparse.Namespace) -> None:
+    began = time.perf_counter()
+    recipe = fill_in(arguments)
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = True
-    began = time.perf_counter()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     training, scored, leaks = read_parts(arguments.data, arguments.format, arguments.size, arguments.score)
     print(f"{len(leaks)} images are not scored, for they show what is trained with", *leaks[:3], sep="\n  ")
     if arguments.dry_run:
@@ -89,12 +96,11 @@ def run(arguments: argparse.Namespace) -> None:
     trials = Trials(training, scored, setup)
     runs = Runs(arguments.out, settings_of(arguments, recipe, training, scored, len(leaks)))
     methods = arguments.methods or [method for method in METHODS if arguments.cache or method not in CACHED]
-    seeds = range(arguments.seeds or preset.seeds)
-    cells = list(grid(arguments.shots, methods, arguments.n_aug or preset.n_aug, seeds, recipe))
+    cells = list(grid(arguments.shots, methods, arguments.n_aug, range(arguments.seeds), recipe))
     left = runs.missing(cells, trials.made_by)
     print(f"{len(cells)} trainings, {len(left)} left, on {device}, {arguments.at_once} at once", flush=True)
-    seconds = 60 * minutes - (time.perf_counter() - began)
     about = {"device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu", "commit": commit()}
+    seconds = 60 * arguments.minutes - (time.perf_counter() - began)
     for number, done in enumerate(run_all(left, trials, at_once=arguments.at_once, seconds=seconds), 1):
         runs.add(done, **about)
         found = measure(done.logits, scored.targets)["ap"].item()

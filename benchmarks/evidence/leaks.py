@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from evidence.images import Images
 from inout_aug.cache import SampleCache
+from inout_aug.datasets._files import fit_mask
 from inout_aug.sample import Image, Mask
 
 _SIDE = 48
@@ -29,8 +30,8 @@ _QUALITY, _GAIN = 80, 1.03
 
 # an image, and where its defect is
 Known: TypeAlias = tuple[Image, Mask | None]
-# value and whether it counts, both (N, pixels)
-Pictures: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+# grey levels, and whether they are no defect's, both (N, pixels)
+Pictures: TypeAlias = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 def find_leaks(test: Images, known: Sequence[Known]) -> list[tuple[int, int]]:
@@ -44,7 +45,7 @@ def find_leaks(test: Images, known: Sequence[Known]) -> list[tuple[int, int]]:
     digests = {_digest(image): position for position, image in enumerate(scored)}
     pairs = {(k, digests[_digest(image)]) for k, (image, _) in enumerate(known) if _digest(image) in digests}
     own, again = pictures([(image, None) for image in scored]), pictures([(moved(image), None) for image in scored])
-    limits = _MARGIN * np.abs(own[0] - again[0]).mean(axis=1)
+    limits = _MARGIN * np.abs(_levelled(own[0]) - _levelled(again[0])).mean(axis=1)
     near = np.nonzero(distances(pictures(known), own) <= limits)
     return sorted(pairs | set(zip(near[0].tolist(), near[1].tolist(), strict=True)))
 
@@ -93,35 +94,37 @@ def refuse_leaks(test: Images, cache: SampleCache) -> None:
 
 
 def pictures(images: Sequence[Known]) -> Pictures:
-    """Return small grey pictures of equal level and contrast, and where they show no defect."""
-    values, counts = [], []
+    """Return small grey pictures, and where they show no defect."""
+    values, seen = [], []
     for image, mask in images:
         grey = image.mean(axis=2, dtype=np.float32) * np.float32(255 / np.iinfo(image.dtype).max)
-        small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).ravel()
-        seen = np.ones_like(small)
-        if mask is not None and mask.any():
-            seen = (
-                1
-                - cv2.dilate(
-                    (
-                        cv2.resize((mask > 0).astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) > 0
-                    ).astype(np.float32),
-                    np.ones((3, 3)),
-                ).ravel()
-            )
-        small = small - np.median(small)
-        values.append(small / max(1.0, float(np.abs(small).mean())))
-        counts.append(seen)
-    return np.stack(values), np.stack(counts)
+        values.append(cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).ravel())
+        defect = np.zeros((_SIDE, _SIDE), np.uint8) if mask is None else fit_mask(mask, (_SIDE, _SIDE))
+        # the area around it is blended into it
+        seen.append(cv2.dilate(defect, np.ones((3, 3), np.uint8)).ravel() == 0)
+    return np.stack(values), np.stack(seen)
 
 
 def distances(samples: Pictures, own: Pictures) -> NDArray[np.float64]:
-    """Return mean absolute differences in grey levels, (samples, own); infinite where a defect hides all."""
-    found = np.empty((len(samples[0]), len(own[0])))
+    """Return mean absolute differences, (samples, own), as a share of the contrast; infinite where a defect hides all.
+
+    Args:
+        samples: Compared where they show no defect.
+        own: Compared with, wherever.
+    """
+    found = np.full((len(samples[0]), len(own[0])), np.inf)
+    whole = _levelled(own[0])
     for row, (values, seen) in enumerate(zip(*samples, strict=True)):
-        share = seen.mean()
-        found[row] = np.inf if share < _LEAST_SEEN else (np.abs(own[0] - values) @ seen) / seen.sum()
+        if seen.mean() >= _LEAST_SEEN:
+            others = whole if seen.all() else _levelled(own[0][:, seen])
+            found[row] = np.abs(others - _levelled(values[None, seen])).mean(axis=1)
     return found
+
+
+def _levelled(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring pictures, (N, pixels), to one level and contrast."""
+    centred = values - np.median(values, axis=1, keepdims=True)
+    return np.asarray(centred / np.maximum(1, np.abs(centred).mean(axis=1, keepdims=True)), np.float32)
 
 
 def moved(image: Image) -> Image:

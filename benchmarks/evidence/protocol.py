@@ -55,7 +55,7 @@ class Recipe:
 PAPER = Recipe(
     optimizer="sgd", learning_rate=0.01, fine_tuning_rate=0.01, batch=5, epochs=50, draws=None, resample=False
 )
-# tuned on validation parts alone
+# whoever changes it looks at validation parts alone
 STRONG = Recipe(
     optimizer="adamw",
     learning_rate=1e-3,
