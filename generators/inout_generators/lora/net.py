@@ -59,6 +59,8 @@ class LoRANet(nn.Module):
         for part, model in (("unet", unet), ("text_encoder", text_encoder)):
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
+                    # peft gives it the precision of the base, in which small steps are lost
+                    parameter.data = parameter.data.float()
                     self.register_parameter(f"{part}/{name.replace('.', '/')}", parameter)
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
 
