@@ -13,7 +13,6 @@ training part to choose by, and leaves the test part alone.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -63,7 +62,6 @@ def main() -> None:
     size = _size(options)
     training, scored, leaks = read_parts(options.data, options.format, size, options.score)
     makers = _makers(options, training, scored)
-    recipe = Recipe(**{name: getattr(options, name) for name in ("steps", "batch", "crop", "device", "workers")})
     record = Record(
         options.out / f"segmentation_{options.name}.json",
         {
@@ -71,8 +69,8 @@ def main() -> None:
             "score": options.score,
             "size": size,
             "width": options.width,
-            # neither changes what is measured but in the last digits
-            "recipe": {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("device", "workers")},
+            "recipe": {name: getattr(options, name) for name in ("steps", "batch", "crop")},
+            "learning_rates": NETWORKS,
             "generators": {name: fingerprint_of(maker) for name, maker in makers.items()},
             "weights": {name: path.name for name, path in options.weights.items()},
             "data": {"training": training.digest(), "scored": scored.digest()},
@@ -98,7 +96,7 @@ def main() -> None:
         spent = time.monotonic() - began
         if options.minutes is not None and spent + longest > 60 * options.minutes:
             break
-        measured = run(network, arm, seed, training, scored, list(makers.values()), recipe, options)
+        measured = run(network, arm, seed, training, scored, list(makers.values()), options)
         record.add(key_of(network, arm, seed), **measured, commit=commit(), machine=machine()["cpu"])
         longest = max(longest, time.monotonic() - began - spent)
     if record.rows:
@@ -112,12 +110,15 @@ def run(
     training: Images,
     scored: Images,
     makers: list[Member],
-    recipe: Recipe,
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Train once and score."""
     began = time.perf_counter()
     torch.manual_seed(seed)
+    recipe = Recipe(
+        learning_rate=NETWORKS[network],
+        **{name: getattr(options, name) for name in ("steps", "batch", "crop", "device", "workers")},
+    )
     dataset = arm.wrap(training, makers, seed, Crop(recipe.crop))
     model = build(network, width=options.width, weights=options.weights.get(network))
     model = train(model, dataset, recipe, seed)
@@ -207,8 +208,8 @@ def parse() -> argparse.Namespace:
         if getattr(options, name) is None:
             setattr(options, name, value)
     options.weights = {name: Path(file) for name, _, file in (given.partition("=") for given in options.weights)}
-    if unknown := options.weights.keys() - set(NETWORKS[1:]):
-        parser.error(f"--weights are of {' and '.join(NETWORKS[1:])}, as mit_b0=FILE; got {', '.join(unknown)}")
+    if unknown := options.weights.keys() - (NETWORKS.keys() - {"unet"}):
+        parser.error(f"--weights are of deeplabv3plus and mit_b0, as mit_b0=FILE; got {', '.join(unknown)}")
     return options
 
 

@@ -9,7 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-NETWORKS = ("unet", "deeplabv3plus", "mit_b0")
+# with the highest learning rate of each
+NETWORKS = {"unet": 3e-3, "deeplabv3plus": 1e-3, "mit_b0": 3e-4}
 
 _PRIOR = -3.0  # logit of a defect before anything is learned
 

@@ -41,7 +41,7 @@ class Recipe:
     steps: int
     batch: int
     crop: int
-    learning_rate: float = 3e-3
+    learning_rate: float
     device: str = "cpu"
     workers: int = 0
 
