@@ -57,6 +57,9 @@ def defectdiffu(
         bool, Option("--crop/--whole", help="Crops of the images as they are, or whole images made smaller.")
     ] = False,
     recipe: Annotated[str, Option(help="paper, small, tiny, or a TOML file of your own.")] = "tiny",
+    init: Annotated[
+        Path | None, Option(help="DiT's weights to start from, non-commercial: the official .pt, or diffusers' folder.")
+    ] = None,
     steps: Annotated[int | None, Option(min=1, help="Instead of the recipe's.")] = None,
     batch: Annotated[int | None, Option(min=1, help="Pictures per step, instead of the recipe's.")] = None,
     learning_rate: Annotated[float | None, Option(help="Instead of the recipe's.")] = None,
@@ -105,6 +108,7 @@ def defectdiffu(
             out,
             size=parse_size(size),
             crop=crop,
+            init=init,
             seed=seed,
             resume=resume,
             device=device,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -58,6 +59,9 @@ class Weights:
         most: Highest.
         detach_ratio: Let no gradient through R. As published there is one, and it draws the attention to the defect.
         mask: λ, of the mask's loss.
+        timesteps: "even", as published: the error in the noise counts the same at every t. "velocity": it counts 1/ᾱ_t
+            times, as an error in the velocity does (Salimans and Ho, 2022). Otherwise what is decided where noise is
+            strong, how the patches of small pictures fit together, counts for next to nothing.
         faithful_mask_loss: Learn the mask of a defect of which nothing was told too, as the released code does. Then
             "good" comes to mean that there may be a mask.
 
@@ -70,6 +74,7 @@ class Weights:
     most: float = 8.0
     detach_ratio: bool = False
     mask: float = 0.2
+    timesteps: Literal["even", "velocity"] = "even"
     faithful_mask_loss: bool = False
 
     def __post_init__(self) -> None:
@@ -78,6 +83,14 @@ class Weights:
                 "alpha is above 0, least and most are in [0, infinity) and in order, mask is not negative; got "
                 f"{self.alpha}, {self.least}, {self.most} and {self.mask}"
             )
+        if self.timesteps not in ("even", "velocity"):
+            raise ValueError(f"timesteps is 'even' or 'velocity'; got {self.timesteps!r}")
+
+    def of_timesteps(self, t: Tensor, schedule: Schedule) -> Tensor:
+        """Return how much errors in the noise count at some timesteps: float32, (B,)."""
+        if self.timesteps == "even":
+            return torch.ones(len(t))
+        return 1 / schedule.alphas_cumprod[t].float()
 
     def ratio(self, attention: Tensor, inside: Tensor) -> Tensor:
         """Return R, (B,): equations 8 and 9, what attention falls beside the defect to what falls on it.
@@ -158,9 +171,11 @@ class DefectDenoising:
         ratio = self.weights.ratio(attention, inside)
         counted = torch.tensor([self.weights.faithful_mask_loss or not each.hidden for each in told], device=device)
         wrong = F.mse_loss(prediction.mask_latent.float(), target, reduction="none").flatten(1).mean(1)
+        counts = self.weights.of_timesteps(t, self.schedule).to(device)
+        everywhere, there = ((part * (noise - guess)).square().flatten(1).mean(1) for part in (1, share))
         return Losses(
-            noise=F.mse_loss(guess, noise),
-            defect=(ratio * (share * (noise - guess)).square().flatten(1).mean(1)).mean(),
+            noise=(counts * everywhere).mean(),
+            defect=(counts * ratio * there).mean(),
             bound=variational_bound(self.schedule, x0, x, t, guess, v).mean(),
             mask=(wrong * counted).mean(),
         )

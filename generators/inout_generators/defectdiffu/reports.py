@@ -54,7 +54,7 @@ def strength_grid(
         f"{defect} {product}": generator.series(product, defect, strengths=strengths, seed=seed)
         for product, defect in chosen
     }
-    return grid(rows, [f"w_defect {w:g}" for w in strengths], tile=tile)
+    return grid(rows, [f"w = {w:g}" for w in strengths], tile=tile)
 
 
 def zero_shot_grid(
@@ -204,7 +204,8 @@ def _lay_out(panels: Sequence[Sequence[Canvas]], labels: Sequence[str], columns:
         (top + len(panels) * (height + _GAP), _LABEL + len(columns) * (width + _SEAM) + _GAP, 3), PAPER, np.uint8
     )
     for k, heading in enumerate(columns):
-        write(canvas, heading, _LABEL + k * (width + _SEAM), _GAP, size=_TEXT, colour=FAINT)
+        (short,) = wrap(heading, width, lines=1, size=_TEXT)
+        write(canvas, short, _LABEL + k * (width + _SEAM), _GAP, size=_TEXT, colour=FAINT)
     for row, (label, pictures) in enumerate(zip(labels, panels, strict=True)):
         y = top + row * (height + _GAP)
         for line, text in enumerate(wrap(label, _LABEL - 2 * _GAP, lines=_LABEL_LINES, size=_TEXT)):

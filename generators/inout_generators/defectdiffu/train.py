@@ -13,7 +13,7 @@ from accelerate import PartialState
 from torch import nn
 
 from inout_aug.seeding import check_seed, stream
-from inout_generators.common.checkpoints import write_json
+from inout_generators.common.checkpoints import PathLike, write_json
 from inout_generators.common.pictures import Windows
 from inout_generators.common.training import Preview, Settings, train
 from inout_generators.defectdiffu.data import Named, Products
@@ -22,6 +22,7 @@ from inout_generators.defectdiffu.generator import DefectDiffu
 from inout_generators.defectdiffu.guidance import Asked
 from inout_generators.defectdiffu.model import DefectDiffuTransformer, preset
 from inout_generators.defectdiffu.objective import DefectDenoising, Learner
+from inout_generators.defectdiffu.official import load_dit
 from inout_generators.defectdiffu.recipe import NAMED, PIXELS, Recipe
 from inout_generators.defectdiffu.reports import grid, write_picture
 from inout_generators.defectdiffu.spaces import PixelSpace, Space, VAESpace
@@ -43,6 +44,7 @@ def train_defectdiffu(
     *,
     size: tuple[int, int],
     crop: bool = False,
+    init: PathLike | None = None,
     seed: int = 0,
     resume: bool = False,
     device: str | None = None,
@@ -59,6 +61,7 @@ def train_defectdiffu(
         out: Folder for the result.
         size: Height and width of the pictures that the net sees.
         crop: See `Windows`.
+        init: Weights of DiT to start from; see `load_dit`.
         seed: Of the weights and of everything drawn.
         resume: Go on where an earlier training with the same `out` stopped.
         device: "cpu" keeps off the GPU.
@@ -68,6 +71,7 @@ def train_defectdiffu(
         The generator, with the averaged weights.
 
     Raises:
+        CheckpointError: `init` is damaged, or is of another net.
         FileExistsError: `out` has a training already, and `resume` is not set.
         TrainingDiverged: The loss became NaN; the last good checkpoint is kept.
         ValueError: The samples cannot be learnt from, see `Products`; or the size is no multiple of the net's cells.
@@ -77,9 +81,14 @@ def train_defectdiffu(
     learner = job.fresh()
     job.check(learner.net)
     processes = PartialState(cpu=device == "cpu")
-    decided = {**job.describe(), "processes": processes.num_processes}
+    # the file's name alone: where it was is nobody's business
+    started = None if init is None else Path(init).name
+    decided = {**job.describe(), "init": started, "processes": processes.num_processes}
+    loaded = None if init is None else load_dit(learner.net, init, size=[side // job.space.factor for side in size])
     if processes.is_main_process:
         _describe(job, learner, log)
+        if loaded is not None:
+            log(str(loaded))
         write_json(job.folder / PROVENANCE, decided)
     train(
         learner,
@@ -209,7 +218,7 @@ class _Job:
                 for number, product in enumerate(self.products.names)
                 for defect in self.products.defects
             }
-            write_picture(path.with_suffix(".png"), grid(rows, [f"w_defect {w:g}" for w in _PREVIEWED]))
+            write_picture(path.with_suffix(".png"), grid(rows, [f"w = {w:g}" for w in _PREVIEWED]))
 
         return draw
 

@@ -171,7 +171,26 @@ def test_it_learns_what_four_pictures_look_like():
     assert np.mean(values[-10:]) < 0.6 * np.mean(values[:5])
 
 
+def test_errors_may_count_as_those_of_the_velocity_do():
+    """v = sqrt(ᾱ) ε - sqrt(1 - ᾱ) x0, so that at a given x_t an error of the noise is sqrt(ᾱ) times that of v."""
+    shown, schedule = products(), LinearSchedule()
+    weights = Weights(timesteps="velocity")
+    loss = DefectDenoising(products=shown, space=PixelSpace(1), batch=8, weights=weights)
+    recorder = Recorder()
+    losses = loss.losses(recorder, stream(5), CPU)
+    x0 = torch.from_numpy(shown.draw(8, stream(5)).images).permute(0, 3, 1, 2).double() / 127.5 - 1
+    image, rest = (part[:, None, None, None] for part in schedule.coefficients(recorder.t))
+    x, guess = recorder.z.double(), recorder.said.out.chunk(2, 1)[0].double()
+    noise = (x - image * x0) / rest
+    guessed_x0 = (x - rest * guess) / image
+    velocity, guessed = image * noise - rest * x0, image * guess - rest * guessed_x0
+    torch.testing.assert_close(losses.noise.double(), (velocity - guessed).square().mean(), rtol=1e-3, atol=1e-4)
+    assert (Weights().of_timesteps(recorder.t, schedule) == 1).all()
+
+
 @pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"least": 3.0, "most": 2.0}, {"mask": -1.0}])
 def test_weights_that_are_none(wrong):
     with pytest.raises(ValueError, match="alpha is above 0"):
         Weights(**wrong)
+    with pytest.raises(ValueError, match="timesteps is 'even' or 'velocity'"):
+        Weights(timesteps="late")

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from inout_aug.datasets import Surfaces
 from inout_aug.sample import Sample
@@ -107,6 +108,21 @@ def test_products_of_good_images_only_keep_their_names_unless_it_is_published_ot
     for published in (False, True):
         job = _Job.prepare(named, recipe({"null_good_only": published}), tmp_path, windows, 0)
         assert tuple(job.objective().drop.keep) == (() if published else ("cast",))
+
+
+def test_it_starts_from_weights_of_dit_and_says_what_is_new(named, tmp_path):
+    net = train(named, tmp_path / "before").net
+    new = ("y_embedders", "cross_defect", "adapt_mask")
+    weights = {name: value for name, value in net.state_dict().items() if not name.startswith(new)}
+    torch.save(weights, tmp_path / "DiT.pt")
+    said = []
+    frozen = recipe(steps=1, learning_rate=1e-12)
+    started = train(named, tmp_path / "out", frozen, init=tmp_path / "DiT.pt", seed=1, log=said.append)
+    for name, value in weights.items():
+        torch.testing.assert_close(started.net.state_dict()[name], value, rtol=0, atol=1e-6)
+    assert (started.net.y_embedders.weight - net.y_embedders.weight).abs().max() > 0.01
+    assert any("cross_defect" in line and "new" in line for line in said)
+    assert started.provenance["init"] == "DiT.pt"
 
 
 @pytest.mark.parametrize(
