@@ -28,7 +28,7 @@ from evidence.images import Images
 from evidence.metrics import measure
 from evidence.networks import NETWORKS
 from evidence.presets import PRESETS
-from evidence.protocol import CACHED, METHODS, PAPER, Recipe, grid, parse_shots
+from evidence.protocol import METHODS, PAPER, Recipe, grid, parse_shots
 from evidence.report import write_report
 from evidence.runs import Runs
 from evidence.splits import read_parts
@@ -95,8 +95,8 @@ def run(arguments: argparse.Namespace) -> None:
     )
     trials = Trials(training, scored, setup)
     runs = Runs(arguments.out, settings_of(arguments, recipe, training, scored, len(leaks)))
-    methods = arguments.methods or [method for method in METHODS if arguments.cache or method not in CACHED]
-    cells = list(grid(arguments.shots, methods, arguments.n_aug, range(arguments.seeds), recipe))
+    methods, seeds = arguments.methods or METHODS, range(arguments.seeds)
+    cells = list(grid(arguments.shots, methods, arguments.n_aug, seeds, recipe, cache=bool(arguments.cache)))
     left = runs.missing(cells, trials.made_by)
     print(f"{len(cells)} trainings, {len(left)} left, on {device}, {arguments.at_once} at once", flush=True)
     about = {"device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu", "commit": commit()}
@@ -122,12 +122,15 @@ def main() -> None:
     make.add_argument("--protocol", choices=("paper", "strong"), default="strong")
     make.add_argument("--model", choices=NETWORKS)
     make.add_argument("--weights", help="safetensors file, or imagenet for the hub; without it, from scratch")
-    make.add_argument("--cache", help="of in-distribution samples, for ddpm and inout; may hold {scenario} and {seed}")
+    make.add_argument(
+        "--cache",
+        help="of in-distribution samples, for ddpm and inout (else of copies); may hold {scenario} and {seed}",
+    )
     make.add_argument("--textures", help="folder of pictures, for MemSeg")
     make.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
     make.add_argument("--score", choices=("test", "validation"), default="test")
     make.add_argument("--shots", nargs="+", type=parse_shots, default=[0, 5, None], help="0, 1, 2, ... or full")
-    make.add_argument("--methods", nargs="+", choices=METHODS, help="default: all, without a cache those without one")
+    make.add_argument("--methods", nargs="+", choices=METHODS, help="default: all that can be")
     make.add_argument("--n-aug", nargs="+", type=int)
     make.add_argument("--seeds", type=int, help="how many")
     make.add_argument("--at-once", type=int, help="trainings side by side")

@@ -139,7 +139,7 @@ class InOutDataset(Wrapper, Dataset[Any]):
         self,
         *,
         positives: float = 0.5,
-        real: float = 0.5,
+        real: float | None = None,
         num_samples: int | None = None,
         seed: int | None = None,
         num_replicas: int | None = None,
@@ -151,8 +151,9 @@ class InOutDataset(Wrapper, Dataset[Any]):
 
         Args:
             positives: Share of positives in what the loop draws, in (0, 1].
-            real: Share of real samples among the positives, in [0, 1]; 1 where there are no synthetic ones, 0 where
-                there are no real ones.
+            real: Share of real samples among the positives, in [0, 1]. Default: a half from 8 different ones on, less
+                for fewer, which would be learned by heart (`few_shot_share`). Where there are no synthetic ones it is
+                1, and 0 where there are no real ones.
             num_samples: Draws per epoch over all ranks; default `len(self)`.
             seed: Default: that of the dataset.
             num_replicas: Number of ranks; default from `torch.distributed`, else 1.

@@ -9,27 +9,38 @@ import torch
 from torch.utils.data import RandomSampler, Sampler
 
 from evidence.images import Images
-from evidence.protocol import CACHED, SYNTHETIC, Cell, Recipe, scenario
-from inout_aug import InOutAugment, MemSegPaste
+from evidence.protocol import COPYING, SYNTHETIC, Cell, Recipe, scenario
+from inout_aug import CopyPaste, InOutAugment, MemSegPaste, StrokePaste
 from inout_aug.cache import CachedSampler
 from inout_aug.dataset import InOutDataset
 from inout_aug.plugin import Member
 
 
-def members(cell: Cell, cache: str | None, textures: str | None) -> list[Member]:
+def members(cell: Cell, real: Images, cache: str | None, textures: str | None) -> list[Member]:
     """Return what makes the synthetic samples; of methods without any, what would.
+
+    Args:
+        cell: Which training.
+        real: Its real samples.
+        cache: Folder of in-distribution samples; None where there is none.
+        textures: Folder of pictures; None for none.
 
     Raises:
         FileNotFoundError: There is no such cache, or no textures.
         ValueError: The method draws from a cache, and none is given.
     """
-    pasted: list[Member] = [MemSegPaste(textures)]
-    if cell.method not in CACHED:
-        return pasted
-    if cache is None:
-        raise ValueError(f"{cell.method} draws from a cache: give --cache, filled with inout-aug cache fill")
-    learned: list[Member] = [CachedSampler(cache.format(scenario=scenario(cell.shots), seed=cell.seed))]
-    return learned if cell.method == "ddpm" else learned + pasted
+    if cell.method == "ddpm" and cache is None:
+        raise ValueError("ddpm draws from a cache: give --cache, filled with inout-aug cache fill")
+    made: list[Member] = []
+    if cell.method in ("ddpm", "inout") and cache is not None:
+        made.append(CachedSampler(cache.format(scenario=scenario(cell.shots), seed=cell.seed)))
+    elif cell.method in (*COPYING, "inout"):
+        made.append(CopyPaste.from_dataset(real))
+    if cell.method not in ("stroke", "copy", "ddpm"):
+        made.append(MemSegPaste(textures))
+    if cell.method in ("stroke", "pastes", "mix"):
+        made.append(StrokePaste())
+    return made
 
 
 def wrap(real: Images, cell: Cell, recipe: Recipe, makers: Sequence[Member]) -> InOutDataset:
@@ -59,9 +70,9 @@ def photometric(seed: int) -> Any:
 def draws(dataset: InOutDataset, real: Images, cell: Cell, recipe: Recipe) -> Sampler[int]:
     """Return the sampler of one round.
 
-    Half of the draws are positives, and half of these real, the sampler's default. Pooled rounds show every positive
-    once instead, as the paper does. Without synthetic data, real samples come as in a plain loop with `shuffle=True`;
-    in pooled rounds, where that would be another number of them, balanced.
+    Half of the draws are positives, with as many real ones among them as the sampler has by default. Pooled rounds show
+    every positive once instead, as the paper does. Without synthetic data, real samples come as in a plain loop with
+    `shuffle=True`; in pooled rounds, where that would be another number of them, balanced.
     """
     positives = sum(real.targets)
     if recipe.pooled:

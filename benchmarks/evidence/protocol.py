@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-Method: TypeAlias = Literal["none", "oversample", "standard", "memseg", "ddpm", "inout"]
+# pastes: MemSeg and strokes; copy: the real shots, moved; ddpm: from a cache; inout: half ddpm, or without a cache copy,
+# and half MemSeg; mix: half copy and half pastes
+Method: TypeAlias = Literal[
+    "none", "oversample", "standard", "memseg", "stroke", "pastes", "copy", "ddpm", "inout", "mix"
+]
 METHODS: tuple[Method, ...] = get_args(Method)
-SYNTHETIC: tuple[Method, ...] = ("memseg", "ddpm", "inout")
-# those that draw from a cache
-CACHED: tuple[Method, ...] = ("ddpm", "inout")
+SYNTHETIC: tuple[Method, ...] = METHODS[METHODS.index("memseg") :]
+# those that take real defects: without shots there are none
+COPYING: tuple[Method, ...] = ("copy", "mix")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +104,17 @@ def scenario(shots: int | None) -> str:
 
 
 def grid(
-    shots: Sequence[int | None], methods: Iterable[Method], n_aug: Sequence[int], seeds: Iterable[int], recipe: Recipe
+    shots: Sequence[int | None],
+    methods: Iterable[Method],
+    n_aug: Sequence[int],
+    seeds: Iterable[int],
+    recipe: Recipe,
+    *,
+    cache: bool,
 ) -> Iterator[Cell]:
     """Yield the cells to run, seed by seed, so that a stopped run has something of all; none that learns nothing.
+
+    Without a cache there is no `ddpm`, and, where there are no shots to copy either, no `inout`.
 
     A network trained on real samples alone depends on `n_aug` only where rounds are as long as there are positives.
     """
@@ -110,7 +122,9 @@ def grid(
     for seed in seeds:
         for number in shots:
             for method in wanted:
-                if number == 0 and method not in SYNTHETIC:
+                if number == 0 and (method not in SYNTHETIC or method in COPYING):
+                    continue
+                if not cache and (method == "ddpm" or (method == "inout" and number == 0)):
                     continue
                 depends = method in SYNTHETIC or (method != "none" and recipe.pooled)
                 for amount in n_aug if depends else (0,):

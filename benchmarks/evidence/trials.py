@@ -57,14 +57,14 @@ class Trials:
         self._pixels = stacked([item["image"] for item in scored.items]).to(setup.device)
         self._checked: set[str] = set()
 
-    def makers(self, cell: Cell) -> list[Member]:
+    def makers(self, cell: Cell, real: Images) -> list[Member]:
         """Return new pasters and samplers, which no other thread has; of caches, whether they may be used was checked.
 
         Raises:
             FileNotFoundError: There is no such cache.
             ValueError: The method needs a cache and none is given, or it shows scored images, or another product.
         """
-        made = members(cell, self.setup.cache, self.setup.textures)
+        made = members(cell, real, self.setup.cache, self.setup.textures)
         for member in made:
             if isinstance(member, CachedSampler) and member.fingerprint not in self._checked:
                 refuse_other_product(self._training, self._scored, member.cache)
@@ -74,14 +74,14 @@ class Trials:
 
     def made_by(self, cell: Cell) -> list[str]:
         """Return the fingerprints of what makes a cell's synthetic samples."""
-        return [fingerprint_of(member) for member in self.makers(cell)]
+        return [fingerprint_of(member) for member in self.makers(cell, self._training.shots(cell.shots, cell.seed))]
 
     def __call__(self, cell: Cell) -> Run:
         """Train and score one network."""
         start, computed = time.perf_counter(), time.thread_time()
         recipe, device = self.setup.recipe, self.setup.device
         real = self._training.shots(cell.shots, cell.seed)
-        makers = self.makers(cell)
+        makers = self.makers(cell, real)
         dataset = wrap(real, cell, recipe, makers)
         sampler = draws(dataset, real, cell, recipe)
         feed = Feed(dataset, real, sampler, rounds=recipe.epochs, batch=recipe.batch, device=device)

@@ -40,18 +40,14 @@ class Arm:
     Attributes:
         name: In the table and the chart.
         members: Make the synthetic positives, in equal parts of either distribution.
-        real: Share of real ones among the positives that are drawn, which are half of all; None to draw real samples
-            alone, as they come.
+        synthetic: Whether it trains on synthetic positives.
+        balanced: Whether half of what is drawn is positive; else real samples are drawn as they come.
     """
 
     name: str
     members: tuple[Member, ...]
-    real: float | None
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether it trains on synthetic positives."""
-        return self.real is not None and self.real < 1
+    synthetic: bool = True
+    balanced: bool = True
 
     def learns(self, shots: int) -> bool:
         """Return whether there are positives to learn from."""
@@ -122,12 +118,12 @@ def make_arms(members: Mapping[str, Member]) -> list[Arm]:
     """
     everything = tuple(members.values())
     arms = [
-        Arm("no synthetic data", everything, None),
-        Arm("oversampled real", everything, 1.0),
-        *(Arm(f"with {name}", (member,), 0.5) for name, member in members.items()),
+        Arm("no synthetic data", everything, synthetic=False, balanced=False),
+        Arm("oversampled real", everything, synthetic=False),
+        *(Arm(f"with {name}", (member,)) for name, member in members.items()),
     ]
     if {distribution_of(member) for member in everything} == {"in", "out"}:
-        arms.append(Arm("In&Out", everything, 0.5))
+        arms.append(Arm("In&Out", everything))
     return arms
 
 
@@ -141,8 +137,8 @@ def wrap(pictures: Pictures, members: Sequence[Member], shots: int, seed: int) -
 
 def draws(arm: Arm, dataset: InOutDataset, count: int, seed: int) -> Sampler[int]:
     """Return the sampler that makes the difference between the arms."""
-    if arm.real is not None:
-        return dataset.sampler(positives=0.5, real=arm.real, num_samples=count)
+    if arm.balanced:
+        return dataset.sampler(positives=0.5, real=None if arm.synthetic else 1.0, num_samples=count)
     return RandomSampler(dataset.dataset, num_samples=count, generator=torch.Generator().manual_seed(seed))
 
 

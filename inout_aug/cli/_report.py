@@ -238,8 +238,8 @@ def _lines(findings: Findings) -> list[str]:
         f"- The same small convolutional network in every arm, from scratch: {protocol.steps} steps of {BATCH} "
         "images, AdamW, random flips; the same settings for every dataset.",
         "- *No synthetic data*: the real images as they come. *Oversampled real*: half of every epoch are real "
-        "defects, again and again (the control). *With* a generator: of that half, half are synthetic, "
-        "`train.sampler(positives=0.5, real=0.5)`. *In&Out*: of all generators, half in- and half out-of-distribution.",
+        "defects, again and again (the control). *With* a generator: that half is real and synthetic, in the shares of "
+        "`train.sampler(positives=0.5)`. *In&Out*: of all generators, half in- and half out-of-distribution.",
         *(f"- {note}" for note in findings.notes),
     ]
     for name, summary in findings.summaries.items():

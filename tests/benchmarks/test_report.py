@@ -10,6 +10,7 @@ from evidence.report import write_report
 from evidence.runs import Run, Runs
 
 QUALITY = {"none": 0.5, "oversample": 1.0, "standard": 1.2, "memseg": 2.0, "ddpm": 1.5, "inout": 3.0}
+QUALITY |= {"stroke": 1.8, "pastes": 2.1, "copy": 2.2, "mix": 2.9}
 LABELS = np.repeat([0, 1], [60, 16])
 KINDS = ["good"] * 60 + ["crack"] * 8 + ["fray"] * 8
 
@@ -36,7 +37,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     )
     rng = np.random.default_rng(0)
-    for cell in grid([0, 5], METHODS, [100], range(3), STRONG):
+    for cell in grid([0, 5], METHODS, [100], range(3), STRONG, cache=True):
         logits = rng.normal(size=76) + QUALITY[cell.method] * LABELS - 1
         runs.add(Run(cell, logits.tolist(), [], 9.0, 8.0))
     write_report(Runs(folder / "runs", None), folder / "out" / "made_up")

@@ -14,6 +14,8 @@ from evidence.trials import Setup, Trials, run_all
 from torch import nn
 
 from inout_aug.datasets import Surfaces
+from inout_aug.plugin import name_of
+from inout_aug.sampler import few_shot_share
 
 SIZE = (48, 48)
 CPU = torch.device("cpu")
@@ -31,7 +33,7 @@ def cell(method: Method, shots: int | None = 4, n_aug: int = 10) -> Cell:
 @pytest.mark.parametrize("method", ["none", "oversample", "memseg"])
 def test_pooled_rounds_show_each_positive_once(images: Images, method: Method) -> None:
     real = images.shots(4, 0)
-    dataset = wrap(real, cell(method), PAPER, members(cell(method), None, None))
+    dataset = wrap(real, cell(method), PAPER, members(cell(method), real, None, None))
     drawn = list(draws(dataset, real, cell(method), PAPER))
     positives = [index for index in drawn if dataset.targets[index]]
     n_pos = 4 if method == "none" else 14
@@ -39,13 +41,13 @@ def test_pooled_rounds_show_each_positive_once(images: Images, method: Method) -
     assert (len(set(positives)) == n_pos) == (method != "oversample")
 
 
-def test_half_of_the_positives_are_real_ones_by_default(images: Images) -> None:
+def test_half_are_positives_with_as_many_real_ones_as_the_sampler_has_by_default(images: Images) -> None:
     real = images.shots(4, 0)
-    dataset = wrap(real, cell("memseg"), STRONG, members(cell("memseg"), None, None))
+    dataset = wrap(real, cell("memseg"), STRONG, members(cell("memseg"), real, None, None))
     drawn = np.array(list(draws(dataset, real, cell("memseg"), STRONG)))
     assert len(drawn) == STRONG.draws
     assert np.count_nonzero(dataset.targets[drawn]) == STRONG.draws / 2
-    assert np.count_nonzero(drawn >= len(real)) == STRONG.draws / 4
+    assert np.count_nonzero(drawn >= len(real)) == round(STRONG.draws / 2 * (1 - few_shot_share(4)))
     alone = np.array(list(draws(dataset, real, cell("none"), STRONG)))
     assert len(alone) == STRONG.draws
     assert alone.max() < len(real)
@@ -57,7 +59,7 @@ def test_batches_hold_what_the_dataset_gives(images: Images, method: Method) -> 
     real = images.shots(4, 0)
 
     def feed() -> Feed:
-        dataset = wrap(real, cell(method), PAPER, members(cell(method), None, None))
+        dataset = wrap(real, cell(method), PAPER, members(cell(method), real, None, None))
         return Feed(dataset, real, draws(dataset, real, cell(method), PAPER), rounds=2, batch=5, device=CPU)
 
     batches = list(feed())
@@ -66,18 +68,31 @@ def test_batches_hold_what_the_dataset_gives(images: Images, method: Method) -> 
         assert one[0].shape == (5, 3, *SIZE)
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     if method == "memseg":
-        dataset = wrap(real, cell(method), PAPER, members(cell(method), None, None))
+        dataset = wrap(real, cell(method), PAPER, members(cell(method), real, None, None))
         known = {stacked([dataset[i]["image"]])[0].numpy().tobytes(): dataset.targets[i] for i in range(len(dataset))}
         assert all(known[x.numpy().tobytes()] == y for xs, ys in batches for x, y in zip(xs, ys, strict=True))
 
 
 def test_caches_are_named_by_scenario_and_seed(images: Images, tmp_path: Path) -> None:
     stand_in(images, tmp_path / "few4-0")
-    assert len(members(cell("inout"), f"{tmp_path}/{{scenario}}-{{seed}}", None)) == 2
+    assert len(members(cell("inout"), images, f"{tmp_path}/{{scenario}}-{{seed}}", None)) == 2
     with pytest.raises(FileNotFoundError, match="few5-0"):
-        members(cell("ddpm", shots=5), f"{tmp_path}/{{scenario}}-{{seed}}", None)
+        members(cell("ddpm", shots=5), images, f"{tmp_path}/{{scenario}}-{{seed}}", None)
     with pytest.raises(ValueError, match="give --cache"):
-        members(cell("ddpm"), None, None)
+        members(cell("ddpm"), images, None, None)
+
+
+def test_without_a_cache_the_shots_are_copied(images: Images) -> None:
+    real = images.shots(4, 0)
+    names = {
+        method: [name_of(each) for each in members(cell(method), real, None, None)]
+        for method in ("copy", "inout", "mix")
+    }
+    assert names == {
+        "copy": ["CopyPaste"],
+        "inout": ["CopyPaste", "MemSegPaste"],
+        "mix": ["CopyPaste", "MemSegPaste", "StrokePaste"],
+    }
 
 
 def test_fewer_positives_than_asked_for_are_refused(images: Images) -> None:
@@ -91,7 +106,7 @@ def test_a_cell_is_the_same_whatever_runs_beside_it(images: Images, tmp_path: Pa
     cache = stand_in(images, tmp_path / "cache")
     setup = Setup(recipe=short, model="squeezenet1_0", weights=None, cache=cache, textures=None, device=CPU)
     trials = Trials(images, images.part(range(20, 40)), setup)
-    trials._checked.add(members(cell("ddpm"), cache, None)[0].fingerprint)  # type: ignore[union-attr]
+    trials._checked.add(members(cell("ddpm"), images, cache, None)[0].fingerprint)  # type: ignore[union-attr]
     cells = [cell("inout", n_aug=2), cell("standard", n_aug=2)]
     alone = {run.cell: run.logits for run in run_all(cells, trials, at_once=1, seconds=1e9)}
     beside = {run.cell: run.logits for run in run_all(cells, trials, at_once=2, seconds=1e9)}
