@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-# pastes: MemSeg and strokes; copy: the real shots, moved; ddpm: from a cache; inout: half ddpm, or without a cache copy,
+# pastes: MemSeg and strokes; copy: the real shots, moved; ddpm: from a cache; inout: half ddpm, without a cache copy,
 # and half MemSeg; mix: half copy and half pastes
 Method: TypeAlias = Literal[
     "none", "oversample", "standard", "memseg", "stroke", "pastes", "copy", "ddpm", "inout", "mix"

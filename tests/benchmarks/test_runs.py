@@ -18,7 +18,7 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_what_is_there_is_not_wanted_again(tmp_path: Path) -> None:
     runs = Runs(tmp_path, {})
     runs.add(Run(CELL, [1.0], ["abc"], 1.0, 1.0))
-    cells = list(grid([5], ["none", "memseg"], [100], range(2), STRONG))
+    cells = list(grid([5], ["none", "memseg"], [100], range(2), STRONG, cache=True))
     assert runs.missing(cells, lambda cell: ["abc"]) == [cell for cell in cells if cell != CELL]
 
 
