@@ -106,6 +106,7 @@ def train_lora(
         raise ValueError("no image of the product: there is nothing to learn from")
     if prior is not None and not recipe.prior_images:
         raise ValueError(f"prior images are given, {prior}, but the recipe has prior_images = 0, which leaves them out")
+    prior_images = [] if prior is None else read_prior(prior)
     going_on = has_checkpoint(out / TRAINING, resume=resume)
     processes = PartialState(cpu=device == "cpu")
     named = str(Path(base).resolve() if Path(base).exists() else base)
@@ -127,10 +128,7 @@ def train_lora(
     )
     job.check(pipeline)
     weights = {name: weights_digest(getattr(pipeline, name)) for name in _PARTS}
-    prior_images: Sequence[Image] = ()
-    if prior is not None:
-        prior_images = read_prior(prior)
-    elif recipe.prior_images:
+    if prior is None and recipe.prior_images:
         prior_images = read_prior(job.draw_prior(named, source, weights))[: recipe.prior_images]
     decided = {"base": named, **source, **job.describe(weights, prior_images)}
     if going_on:
