@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from inout_generators.common.pictures import SYMMETRIES, Symmetry
+from inout_generators.common.recipes import build, read_recipe
 from inout_generators.common.schedule import CosineSchedule
 from inout_generators.common.training import Settings
 from inout_generators.defect_gen.unet import PRESETS
@@ -17,9 +16,7 @@ from inout_generators.defect_gen.unet import PRESETS
 # in the order of their training
 NETS = ("large", "local")
 
-_PREFIX = "defect_gen_"
-
-_Part = TypeVar("_Part", bound="Recipe | NetRecipe | Settings")
+KIND = "defect_gen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,21 +97,6 @@ class Recipe:
         return self.large if name == "large" else self.local
 
 
-def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with the package.
-
-    Example:
-        >>> recipe_names()
-        ['paper', 'small', 'surfaces', 'tiny']
-    """
-    found = (entry.name for entry in _shipped().iterdir())
-    return sorted(
-        name.removeprefix(_PREFIX).removesuffix(".toml")
-        for name in found
-        if name.startswith(_PREFIX) and name.endswith(".toml")
-    )
-
-
 def load_recipe(
     name: str | Path, overrides: Mapping[str, Any] | None = None, training: Mapping[str, Any] | None = None
 ) -> Recipe:
@@ -133,17 +115,7 @@ def load_recipe(
         >>> load_recipe("paper").large.training.learning_rate
         0.0001
     """
-    path = Path(name)
-    if path.suffix == ".toml":
-        text = path.read_text(encoding="utf-8")
-    elif str(name) in recipe_names():
-        text = (_shipped() / f"{_PREFIX}{name}.toml").read_text(encoding="utf-8")
-    else:
-        raise FileNotFoundError(f"no recipe {str(name)!r}; there are {', '.join(recipe_names())}, or give a .toml file")
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{name} is not valid TOML: {error}") from None
+    values = read_recipe(KIND, name)
     common = {**values.pop("training", {})}
     nets = {
         net: _net(f"[{net}] of recipe {name}", {**common, **values.pop(net, {}), **(training or {})}) for net in NETS
@@ -151,23 +123,9 @@ def load_recipe(
     values |= overrides or {}
     if "mask_range" in values:
         values["mask_range"] = tuple(values["mask_range"])
-    return _build(Recipe, f"recipe {name}", {**values, **nets})
+    return build(Recipe, f"recipe {name}", {**values, **nets})
 
 
 def _net(where: str, values: dict[str, Any]) -> NetRecipe:
     own: dict[str, Any] = {key: values.pop(key) for key in ("preset", "batch") if key in values}
-    return _build(NetRecipe, where, {**own, "training": _build(Settings, where, values)})
-
-
-def _build(kind: type[_Part], where: str, values: Mapping[str, Any]) -> _Part:
-    known = [field.name for field in fields(kind)]
-    if unknown := sorted(values.keys() - set(known)):
-        raise ValueError(f"{where} has {', '.join(unknown)}, which is none of {', '.join(known)}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from None
-
-
-def _shipped() -> Any:
-    return files("inout_generators") / "recipes"
+    return build(NetRecipe, where, {**own, "training": build(Settings, where, values)})

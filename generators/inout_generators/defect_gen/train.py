@@ -8,17 +8,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from accelerate import PartialState
 from torch import nn
 
 from inout_aug.sample import Sample
 from inout_aug.seeding import check_seed, stream
-from inout_aug.sheet import Entry, contact_sheet
 from inout_generators.common.checkpoints import write_json
 from inout_generators.common.pictures import Windows
 from inout_generators.common.schedule import CosineSchedule
+from inout_generators.common.sheets import write_sheet
 from inout_generators.common.training import Preview, Settings, train
 from inout_generators.defect_gen.data import Shots
 from inout_generators.defect_gen.encoding import Encoding
@@ -199,9 +198,3 @@ class _Job:
 
     def _derived(self, name: str, purpose: int) -> int:
         return int(stream(self.seed, NETS.index(name), purpose).integers(2**63))
-
-
-def write_sheet(path: Path, samples: Iterable[Sample]) -> None:
-    """Write a picture of samples and the outlines of their masks."""
-    sheet = contact_sheet([Entry(sample=sample, name="", details="") for sample in samples], tile=128, columns=4)
-    path.write_bytes(cv2.imencode(path.suffix, sheet[..., ::-1])[1].tobytes())

@@ -9,13 +9,14 @@ from inout_aug.datasets import Surfaces
 from inout_aug.sample import Sample
 from inout_aug.seeding import stream
 from inout_generators.common.losses import read_losses
+from inout_generators.common.recipes import recipe_names
 from inout_generators.common.schedule import CosineSchedule
 from inout_generators.common.training import TrainingDiverged
 from inout_generators.defect_gen.data import Shots, Windows
 from inout_generators.defect_gen.encoding import Encoding
 from inout_generators.defect_gen.generator import DefectGen
 from inout_generators.defect_gen.objective import Denoising
-from inout_generators.defect_gen.recipe import load_recipe, recipe_names
+from inout_generators.defect_gen.recipe import KIND, load_recipe
 from inout_generators.defect_gen.train import PROVENANCE, TRAINING, train_defect_gen
 
 CLASSES = ("scratch", "spot")
@@ -212,7 +213,7 @@ def test_recipes_of_ones_own(tmp_path):
 
 
 def test_the_published_settings():
-    assert recipe_names() == ["paper", "small", "surfaces", "tiny"]
+    assert recipe_names(KIND) == ["paper", "small", "surfaces", "tiny"]
     paper = load_recipe("paper")
     for net in (paper.large, paper.local):
         assert (net.batch, net.training.steps, net.training.learning_rate) == (2, 150_000, 1e-4)
