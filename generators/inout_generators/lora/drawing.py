@@ -77,17 +77,11 @@ def draw(
         masker: Makes the masks; without one they are None.
     """
     height, width = tasks[0].size
-    # one at a time, since other batch sizes give other last bits
-    known = {
-        text: encode(pipeline.tokenizer, pipeline.text_encoder, [text], clip_skip=clip_skip)
-        for text in {*(task.prompt for task in tasks), negative_prompt}
-    }
     watching: AbstractContextManager[Masks | None]
     watching = nullcontext(None) if masker is None else masker.watch(pipeline, tasks)
     with watching as masks:
         images = pipeline(
-            prompt_embeds=torch.cat([known[task.prompt] for task in tasks]),
-            negative_prompt_embeds=torch.cat([known[negative_prompt]] * len(tasks)) if guidance_scale > 1 else None,
+            **embeddings(pipeline, tasks, negative_prompt, guidance_scale=guidance_scale, clip_skip=clip_skip),
             height=height,
             width=width,
             num_inference_steps=steps,
@@ -100,6 +94,26 @@ def draw(
     # what overflowed in half precision is black, which a cache's gates refuse
     pixels = (images.float().nan_to_num(0) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return list(zip(pixels, [None] * len(tasks) if masks is None else masks(), strict=True))
+
+
+def embeddings(
+    pipeline: StableDiffusionPipeline,
+    tasks: Sequence[Task],
+    negative_prompt: str,
+    *,
+    guidance_scale: float,
+    clip_skip: int,
+) -> dict[str, Tensor | None]:
+    """Return what the text encoder makes of the prompts of some tasks, as arguments of a pipeline."""
+    # one at a time, since other batch sizes give other last bits
+    known = {
+        text: encode(pipeline.tokenizer, pipeline.text_encoder, [text], clip_skip=clip_skip)
+        for text in {*(task.prompt for task in tasks), negative_prompt}
+    }
+    return {
+        "prompt_embeds": torch.cat([known[task.prompt] for task in tasks]),
+        "negative_prompt_embeds": torch.cat([known[negative_prompt]] * len(tasks)) if guidance_scale > 1 else None,
+    }
 
 
 def latents(pipeline: StableDiffusionPipeline, tasks: Sequence[Task]) -> Tensor:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from inout_aug.sample import Image, Mask
 from inout_generators.common.insertion import Window, window_around
-from inout_generators.lora.drawing import Task, torch_generator
+from inout_generators.lora.drawing import Task, embeddings, torch_generator
 
 InpaintPipeline: TypeAlias = "StableDiffusionInpaintPipeline | StableDiffusionXLInpaintPipeline"
 
@@ -63,10 +63,15 @@ def fill(
         clip_skip: Last layers of the text encoder left out.
     """
     height, width = tasks[0].size
+    words: dict[str, Any]
+    if isinstance(pipeline, StableDiffusionXLInpaintPipeline):
+        # it was trained on zeros for no words, not on the embeddings of an empty text
+        unwanted = [negative_prompt] * len(tasks) if negative_prompt else None
+        words = {"prompt": [task.prompt for task in tasks], "negative_prompt": unwanted, "clip_skip": clip_skip or None}
+    else:
+        words = embeddings(pipeline, tasks, negative_prompt, guidance_scale=guidance_scale, clip_skip=clip_skip)
     images = pipeline(
-        prompt=[task.prompt for task in tasks],
-        # SDXL was trained on zeros for no words, not on the embeddings of an empty text
-        negative_prompt=[negative_prompt] * len(tasks) if negative_prompt else None,
+        **words,
         image=torch.from_numpy(np.stack([task.seen for task in tasks])).permute(0, 3, 1, 2),
         mask_image=torch.from_numpy(np.stack([task.redrawn for task in tasks])).float()[:, None],
         height=height,
@@ -74,7 +79,6 @@ def fill(
         strength=tasks[0].strength,
         num_inference_steps=steps,
         guidance_scale=guidance_scale,
-        clip_skip=clip_skip or None,
         generator=[torch_generator(task.seed) for task in tasks],
         output_type="pt",
     ).images

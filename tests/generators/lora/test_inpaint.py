@@ -16,9 +16,11 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 from inout_aug.plugin import Generator, Request
 from inout_generators.common.checkpoints import CheckpointError
 from inout_generators.lora.adapters import c3lier_text, c3lier_unet, collect, detach
+from inout_generators.lora.drawing import torch_generator
 from inout_generators.lora.filling import cells_of, drawn_size, resized, window_for
 from inout_generators.lora.generator import LoRADiffusion
 from inout_generators.lora.inpaint import LoRAInpaint
+from inout_generators.lora.prompts import encode
 from inout_generators.lora.tiny import tiny_stable_diffusion
 
 PROMPTS = {"skt background scratched": "scratch", "skt background cracked": "crack"}
@@ -123,7 +125,8 @@ def test_a_batch_gives_exactly_what_single_requests_give() -> None:
 @torch.no_grad()
 def test_outside_the_region_latents_follow_the_host_at_every_step() -> None:
     """Blended latent diffusion, written out for a UNet that knows nothing of regions."""
-    model = inpaint(steps=4, strength=0.8, guidance_scale=3, size=(64, 64), max_share=1)
+    settings = {"negative_prompt": "white wall", "clip_skip": 1, "size": (64, 64), "max_share": 1}
+    model = inpaint(steps=4, strength=0.8, guidance_scale=3, **settings)
     host = host_of(64, 64)
     region = np.zeros((64, 64), np.uint8)
     region[:32, :40] = 1
@@ -131,13 +134,12 @@ def test_outside_the_region_latents_follow_the_host_at_every_step() -> None:
     assert task.window.size == (40, 40)
 
     unet, vae, scheduler = model.pipeline.unet, model.pipeline.vae, model.pipeline.scheduler
-    texts = [
-        model.pipeline.tokenizer(text, padding="max_length", return_tensors="pt").input_ids
-        for text in ("", task.prompt)
-    ]
-    words = model.pipeline.text_encoder(torch.cat(texts))[0]
-    from inout_generators.lora.drawing import torch_generator
-
+    words = torch.cat(
+        [
+            encode(model.pipeline.tokenizer, model.pipeline.text_encoder, [text], clip_skip=1)
+            for text in ("white wall", task.prompt)
+        ]
+    )
     rng = torch_generator(5)
     seen = torch.from_numpy(task.seen).permute(2, 0, 1)[None] * 2 - 1
     known = vae.encode(seen).latent_dist.sample(rng) * vae.config.scaling_factor
@@ -242,7 +244,8 @@ def test_diag_is_the_published_setting_unless_told() -> None:
 @pytest.mark.parametrize("in_channels", [4, 9])
 def test_sdxl_fills_regions_without_a_lora(tmp_path: Path, in_channels: int) -> None:
     folder = tiny_sdxl(tmp_path / "xl", in_channels)
-    model = LoRAInpaint.from_pretrained(folder, preset="diag", steps=2, strength=1, device="cpu")
+    skip = {"clip_skip": 1} if in_channels == 4 else {}
+    model = LoRAInpaint.from_pretrained(folder, preset="diag", steps=2, strength=1, device="cpu", **skip)
     host = host_of()
     first, other = model.generate([request(1, host, prompt=text) for text in ("a scratch", "a crack")])
     assert first.mask is not None
@@ -259,7 +262,7 @@ def test_the_folder_of_a_training_serves_both(tmp_path: Path) -> None:
     base = tiny_stable_diffusion(tmp_path / "base")
     base.unet.add_adapter(c3lier_unet(rank=4, alpha=4), "trained")
     base.text_encoder.add_adapter(c3lier_text(rank=4, alpha=4), "trained")
-    lora = collect(base.unet, base.text_encoder)
+    lora = collect(base.unet, base.text_encoder, clip_skip=1)
     detach(base.unet, base.text_encoder)
     whole = LoRADiffusion(tiny_stable_diffusion(), PROMPTS, lora=lora, size=(96, 32), device="cpu")
     whole.save_pretrained(tmp_path / "tile", base=tmp_path / "base")
