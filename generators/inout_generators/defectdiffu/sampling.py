@@ -96,7 +96,8 @@ def sample(
             guess = clamp(clean(schedule, x, predicted, torch.full((len(x),), t)))
             if known is not None:
                 guess = torch.where(held, x0, guess)
-            if t < MASK_T:
+            # a single step visits none of the last timesteps
+            if t < MASK_T or to < 0:
                 masks.append(mask)
             x = rule(x, guess, variance, t, to)
         return Latents(x, torch.stack(masks).mean(0))

@@ -125,6 +125,10 @@ def theirs(sample_size: int = 8) -> DiTTransformer2DModel:
         num_embeds_ada_norm=10,
     )
     randomised(model)
+    # published files repeat these in every block
+    embedding, *others = (block.norm1.emb for block in model.transformer_blocks)
+    for other in others:
+        other.load_state_dict(embedding.state_dict())
     return model.eval()
 
 
