@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from inout_generators.defectdiffu.generator import DefectDiffu
     from inout_generators.defectdiffu.official import load_official as load_official_defectdiffu
     from inout_generators.lora.generator import LoRADiffusion
+    from inout_generators.lora.inpaint import LoRAInpaint
 
-__all__ = ["DefectDiffu", "DefectGen", "LoRADiffusion", "load_official_defectdiffu"]
+__all__ = ["DefectDiffu", "DefectGen", "LoRADiffusion", "LoRAInpaint", "load_official_defectdiffu"]
 
 # name -> its module, and its name there
 _HOME = {
     "DefectDiffu": ("inout_generators.defectdiffu.generator", "DefectDiffu"),
     "DefectGen": ("inout_generators.defect_gen.generator", "DefectGen"),
     "LoRADiffusion": ("inout_generators.lora.generator", "LoRADiffusion"),
+    "LoRAInpaint": ("inout_generators.lora.inpaint", "LoRAInpaint"),
     "load_official_defectdiffu": ("inout_generators.defectdiffu.official", "load_official"),
 }
 
