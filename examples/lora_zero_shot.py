@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 from inout_aug import InOutAugment, MemSegPaste
 from inout_aug.datasets import Surfaces
-from inout_generators.lora.inpaint import LoRAInpaint
+from inout_generators import LoRAInpaint
 from inout_generators.lora.tiny import tiny_stable_diffusion
 
 parser = argparse.ArgumentParser()

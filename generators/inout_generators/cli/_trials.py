@@ -39,7 +39,8 @@ class Trial:
         weight: Of the prompt.
         samples: Folder of its samples, below OUT.
         normal_distance: Mean distance of a sample to the nearest normal image, in [0, 2]: near that of normal images to
-            each other there may be no defect, far above there may be no such part. None where it was not measured.
+            each other there may be no defect, far above there may be no such part. Inpainted, it is nearly always that
+            to its own host: how much was changed. None where it was not measured.
         diversity: Mean distance between two samples, in [0, 2]; None where it was not measured.
     """
 
