@@ -80,11 +80,6 @@ class DefectDiffu:
         dtype: Of the net: float32, or bfloat16 or float16 on a GPU; as torch's dtype or its name.
         provenance: What was trained on what, as JSON-able values.
 
-    Attributes:
-        defect_classes: Number of defects.
-        channels: Of the images: 1 or 3.
-        emptied: Number of samples drawn anew because their mask was empty.
-
     Raises:
         UnknownName: `product` is none of the products.
         ValueError: The parts do not fit together, a name means two things, or a setting is out of range.
@@ -254,13 +249,7 @@ class DefectDiffu:
         return [samples[k] for k in range(len(requests))]
 
     def sample(
-        self,
-        product: str,
-        defect: str,
-        *,
-        seed: int = 0,
-        strength: float = 1.0,
-        size: tuple[int, int] | None = None,
+        self, product: str, defect: str, *, seed: int = 0, strength: float = 1.0, size: tuple[int, int] | None = None
     ) -> Sample:
         """Return a product with a defect, also one that it was never seen with.
 
