@@ -32,13 +32,14 @@ from torch import Tensor, nn
 from inout_aug import Sample
 from inout_aug.datasets import Surfaces
 from inout_aug.sample import Image, Mask
+from inout_generators.common.training import has_checkpoint
 from inout_generators.defectdiffu.data import Named, name_samples
 from inout_generators.defectdiffu.drawing import Drawn
 from inout_generators.defectdiffu.folder import FILE
 from inout_generators.defectdiffu.generator import STRENGTHS, DefectDiffu
 from inout_generators.defectdiffu.recipe import load_recipe
 from inout_generators.defectdiffu.reports import attention_grid, strength_grid, write_picture, zero_shot_grid
-from inout_generators.defectdiffu.train import train_defectdiffu
+from inout_generators.defectdiffu.train import TRAINING, train_defectdiffu
 
 VERSIONS = ("inout-aug", "torch", "diffusers", "numpy", "opencv-python-headless")
 SIZE = (32, 32)
@@ -46,7 +47,7 @@ PRODUCTS, HELD_OUT = ("metal", "fabric", "cast"), "cast"
 DEFECTS = ("scratch", "spot", "crack")
 CONTRAST = (1.2, 2.0)  # clear at a glance, since 32 pixels hide much
 # number of images, and of the first one, so that no two parts overlap
-TRAINING, REAL, TEST = (1500, 0), (4000, 100_000), (1000, 200_000)
+LEARNED, REAL, TEST = (1500, 0), (4000, 100_000), (1000, 200_000)
 DEFECT_SHARE = 0.8
 EPOCHS = 6
 
@@ -72,14 +73,14 @@ def lessons() -> Iterator[Named]:
     """What is learned: the held-out product is good always."""
     for product in PRODUCTS:
         share = 0.0 if product == HELD_OUT else DEFECT_SHARE
-        yield from name_samples(product, surfaces(product, TRAINING, share), DEFECTS)
+        yield from name_samples(product, surfaces(product, LEARNED, share), DEFECTS)
 
 
-def train(out: Path, recipe: str) -> float:
-    """Train, or go on with it; return the CPU seconds that this took."""
-    begun = time.process_time()
+def train(out: Path, recipe: str) -> float | None:
+    """Train, or go on with it; return the CPU seconds that this took, None if it was broken off in between."""
+    begun, whole = time.process_time(), not has_checkpoint(out / TRAINING, resume=True)
     train_defectdiffu(lessons(), load_recipe(recipe), out, size=SIZE, resume=True, device="cpu")
-    return time.process_time() - begun
+    return time.process_time() - begun if whole else None
 
 
 def difference(image: Image, plain: Image) -> Mask:

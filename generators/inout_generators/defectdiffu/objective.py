@@ -36,6 +36,7 @@ class Learner(nn.Module):
         self.text = text if learns else None
         # in a list, so that a frozen encoder is no part of the module and its checkpoints
         self._encoder = [text]
+        self._known: dict[str, Tensor] = {}
 
     @property
     def encoder(self) -> TextEncoder:
@@ -44,9 +45,17 @@ class Learner(nn.Module):
 
     def forward(self, z: Tensor, t: Tensor, told: Sequence[Prompts]) -> Prediction:
         """Predict noise, variance and mask of latents (B, C, H, W) at timesteps (B,), told B times three prompts."""
-        defect, product, fusion = (self.encoder.encode(texts).to(z.device) for texts in zip(*told, strict=True))
+        defect, product, fusion = (self._vectors(texts).to(z.device) for texts in zip(*told, strict=True))
         prediction: Prediction = self.net(z, t, defect, product, fusion)
         return prediction
+
+    def _vectors(self, texts: Sequence[str]) -> Tensor:
+        if self.text is not None:
+            return self.encoder.encode(texts)
+        # what is frozen says the same every time
+        if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
+            self._known.update(zip(new, self.encoder.encode(new), strict=True))
+        return torch.stack([self._known[text] for text in texts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

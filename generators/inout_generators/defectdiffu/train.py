@@ -81,6 +81,9 @@ def train_defectdiffu(
     learner = job.fresh()
     job.check(learner.net)
     processes = PartialState(cpu=device == "cpu")
+    for part in (job.space, learner.encoder):
+        if isinstance(part, nn.Module):
+            part.to(processes.device)
     # the file's name alone: where it was is nobody's business
     started = None if init is None else Path(init).name
     decided = {**job.describe(), "init": started, "processes": processes.num_processes}

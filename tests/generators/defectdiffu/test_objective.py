@@ -154,6 +154,23 @@ def test_names_are_learned_with_the_net_but_a_frozen_encoder_is_not():
     torch.testing.assert_close(loss(frozen, stream(0), CPU), loss(module, stream(0), CPU))
 
 
+def test_a_frozen_encoder_is_asked_once_for_each_prompt():
+    module = learner()
+    module.text.requires_grad_(False)
+    frozen, asked = Learner(module.net, module.text), []
+    encode = frozen.encoder.encode
+
+    def spy(texts):
+        asked.extend(texts)
+        return encode(texts)
+
+    frozen.encoder.encode = spy
+    loss = DefectDenoising(products=products(), space=PixelSpace(1), batch=16)
+    values = [loss(frozen, stream(k), CPU) for k in range(4)]
+    assert len(asked) == len(set(asked))
+    torch.testing.assert_close(values[3], loss(module, stream(3), CPU))
+
+
 def test_it_learns_what_four_pictures_look_like():
     torch.manual_seed(0)
     text = NamedEmbedding(products=["tile", "wood"], defects=["crack"], dim=16)
