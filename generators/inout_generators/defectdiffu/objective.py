@@ -111,7 +111,7 @@ class Weights:
         Example:
             >>> attention, inside = torch.full((1, 2, 2), 0.25), torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
             >>> Weights(alpha=1e-9).ratio(attention, inside)
-            tensor([3.0000])
+            tensor([3.])
         """
         seen = (inside * attention).sum((1, 2))
         ratio = (((1 - inside) * attention).sum((1, 2)) / (seen + self.alpha)).clamp(self.least, self.most)
