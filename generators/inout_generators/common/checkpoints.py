@@ -63,7 +63,7 @@ def replacing(path: PathLike) -> Iterator[Path]:
 
 
 def write_tensors(path: PathLike, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors of any device and layout as one safetensors file.
+    """Write tensors of any device and layout as one safetensors file, of the same bytes each time.
 
     Args:
         path: The file; folders on the way are made.
@@ -77,7 +77,8 @@ def write_tensors(path: PathLike, tensors: Mapping[str, Tensor], *, metadata: Ma
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replacing(path) as unfinished:
         # save_file would make a file that only its owner can read
-        unfinished.write_bytes(save(plain, metadata={"format": "pt", **(metadata or {})}))
+        with unfinished.open("wb") as file:
+            file.writelines(_ordered(save(plain, metadata={"format": "pt", **(metadata or {})})))
 
 
 def read_tensors(path: PathLike) -> dict[str, Tensor]:
@@ -239,6 +240,16 @@ def load_net(kind: type[Net], folder: PathLike) -> Net:
     load_exactly(net, read_tensors(weights), source=weights)
     net.eval()
     return net
+
+
+def _ordered(content: bytes) -> tuple[bytes | memoryview, ...]:
+    """Return a safetensors file in parts, its metadata sorted, which the library writes in a random order."""
+    file, start = memoryview(content), 8
+    end = start + int.from_bytes(file[:start], "little")
+    header = json.loads(bytes(file[start:end]))
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return file[:start], text.ljust(end - start), file[end:]
 
 
 def _read_published(path: Path) -> Mapping[str, Any]:

@@ -47,6 +47,8 @@ KOHYA = "kohya.safetensors"
 
 # what a training that goes on has in common with its beginning
 _FIXED = ("weights", "images", "prior", "size", "seed", "processes")
+# of a recipe, what can change on the way: the loop says what it is given, and the rest is for afterwards
+_FREE = ("training", "epochs", "max_epochs", "alpha", "prompts", "previews", "gradient_checkpointing")
 _LIBRARIES = ("inout-aug", "torch", "diffusers", "peft", "transformers", "accelerate")
 _PARTS = ("unet", "vae", "text_encoder")
 _KEY = 16  # digits of a digest that are in a file name
@@ -305,7 +307,10 @@ def _size(
 def _check_same(path: Path, decided: dict[str, Any]) -> None:
     """Raise if a training that is to go on was begun on something else."""
     before = read_json(path)
-    if changed := [name for name in _FIXED if before.get(name) != decided[name]]:
+    recipe = before.get("recipe", {})
+    changed = [name for name in _FIXED if before.get(name) != decided[name]]
+    changed += [name for name, value in decided["recipe"].items() if name not in _FREE and recipe.get(name) != value]
+    if changed:
         raise CheckpointError(
             f"{path.parent} has a training with other {', '.join(changed)}, which cannot go on with these. Give what "
             "was given then, or choose another folder with --out"

@@ -18,6 +18,7 @@ from inout_generators.common.checkpoints import (
     load_exactly,
     load_net,
     read_json,
+    read_metadata,
     read_tensors,
     replacing,
     save_net,
@@ -39,6 +40,20 @@ def small_net(seed: int = 0) -> DefectGenUNet:
 def saved(tmp_path: Path) -> Path:
     save_net(small_net(), tmp_path / "net")
     return tmp_path / "net"
+
+
+def test_the_same_tensors_are_the_same_bytes(tmp_path: Path) -> None:
+    tensors = {"b": torch.arange(3.0), "a": torch.ones(2, 2, dtype=torch.bfloat16), "c": torch.tensor(7)}
+    metadata = {name: f'{name}: "é"\n' for name in "zyxw"}
+    # 24 orders of the metadata, of which the library takes any
+    for k in range(20):
+        write_tensors(tmp_path / f"{k}.safetensors", tensors, metadata=metadata)
+    files = [(tmp_path / f"{k}.safetensors").read_bytes() for k in range(20)]
+    assert len(set(files)) == 1
+    assert read_metadata(tmp_path / "0.safetensors") == {"format": "pt", **metadata}
+    read = read_tensors(tmp_path / "0.safetensors")
+    assert read.keys() == tensors.keys()
+    assert all(torch.equal(read[name], value) for name, value in tensors.items())
 
 
 def test_what_is_replaced_is_whole_or_untouched(tmp_path: Path) -> None:

@@ -137,6 +137,8 @@ def test_it_resumes_to_the_same_losses_and_weights_bit_for_bit(base, tmp_path, m
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     with pytest.raises(CheckpointError, match="with other images, seed, which cannot go on"):
         run(base, tmp_path / "whole", changes, training, resume=True, instances=shown(seed=1), seed=1)
+    with pytest.raises(CheckpointError, match="with other rank, snr_gamma, which cannot go on"):
+        run(base, tmp_path / "whole", {**changes, "rank": 8, "snr_gamma": 0}, training, resume=True)
 
 
 def test_nan_stops_it(base, tmp_path, monkeypatch):
