@@ -52,11 +52,23 @@ def test_deterministic_samplers_follow_the_flow(sampler: Sampler, steps: int) ->
     torch.testing.assert_close(draw(sampler, steps).image, expected, rtol=0, atol=0.01)
 
 
-def test_ancestral_samples_are_distributed_as_the_data() -> None:
-    values = draw("ancestral", 250, range(40)).image
-    assert float(values.mean()) == pytest.approx(MEAN, abs=0.01)
-    # steps of this length, at the lower bound of the variance, leave a little less of it
-    assert float(values.std()) == pytest.approx(SPREAD, abs=0.015)
+@pytest.mark.parametrize("steps", [50, 1000])
+def test_ancestral_samples_have_the_moments_that_their_steps_give(steps: int) -> None:
+    values = draw("ancestral", steps, range(60)).image.double()
+    # every step is linear in x, so that the normal distribution stays one: DDPM's equations 6 and 7 on its moments
+    left = [float(T1000.alphas_cumprod[t]) for t in visited(T1000, steps, "ancestral")]
+    mean, variance = 0.0, 1.0
+    for at, to in zip(left, [*left[1:], 1.0], strict=True):
+        gain = math.sqrt(at) * SPREAD**2 / (at * SPREAD**2 + 1 - at)
+        of_x0, of_x = math.sqrt(to) * (1 - at / to) / (1 - at), (1 - to) * math.sqrt(at / to) / (1 - at)
+        mean = of_x0 * MEAN * (1 - math.sqrt(at) * gain) + (of_x0 * gain + of_x) * mean
+        variance = (of_x0 * gain + of_x) ** 2 * variance + (1 - to) * (1 - at / to) / (1 - at)
+    # their standard errors are SPREAD / sqrt(n), and less by another sqrt(2); there are 10800 values
+    assert float(values.mean()) == pytest.approx(mean, abs=0.004)
+    assert float(values.std()) == pytest.approx(math.sqrt(variance), abs=0.003)
+    # few steps, at the lower bound of the variance, leave less of it than the data have; all of them leave it
+    assert mean == pytest.approx(MEAN, abs=0.01)
+    assert math.sqrt(variance) == pytest.approx(SPREAD, rel=0.05 if steps == 1000 else 0.4)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
