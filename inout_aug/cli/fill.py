@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +65,7 @@ def fill(
             classes=[int(number) for number in numbers],
             seed=seed,
             conditions=[
-                {"prompt": each, "strength": strong} for each in prompt or [None] for strong in strength or [1.0]
+                {"prompt": each, "strength": strong} for each, strong in product(prompt or (None,), strength or (1.0,))
             ],
             batch_size=batch_size,
             engine=engine,

@@ -48,6 +48,14 @@ def test_the_users_images_are_shrunk_as_they_were_for_the_training(tmp_path, par
     assert np.abs(sample.image.astype(int) - small)[sample.mask == 0].max() <= 1
 
 
+def test_several_strengths_are_asked_for_in_turn_of_every_class(tmp_path, parts):
+    options = ("--generator", "defect-gen", "--data", parts, "--format", "folder", "--classes", "2,1")
+    run(tmp_path / "c", *options, "--strength", 0.5, "--strength", 0.8, "-n", 4)
+    cache = SampleCache(tmp_path / "c")
+    asked = [(cache[k].label, cache[k].origin.params["strength"]) for k in range(4)]
+    assert asked == [(2, 0.5), (1, 0.5), (2, 0.8), (1, 0.8)]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
