@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import transformers
 from diffusers import AutoencoderKL, StableDiffusionPipeline, StableDiffusionXLInpaintPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
@@ -57,16 +60,15 @@ def load_base(
         CheckpointError: It is another model, such as SDXL, or a pickle, or its weights are damaged or do not fit.
     """
     path = Path(base).expanduser()
-    if path.is_file():
-        pipeline = _from_file(path, config)
-    elif path.is_dir() or is_repository(base):
-        pipeline = _from_folder(str(path if path.is_dir() else base), revision, variant, xl)
-    else:
-        raise FileNotFoundError(
-            f"there is no base at {base}; expected a folder in diffusers' layout, a .safetensors file, or a repository "
-            "of the Hugging Face Hub, owner/name"
-        )
-    return pipeline
+    with _without_bars():
+        if path.is_file():
+            return _from_file(path, config)
+        if path.is_dir() or is_repository(base):
+            return _from_folder(str(path if path.is_dir() else base), revision, variant, xl)
+    raise FileNotFoundError(
+        f"there is no base at {base}; expected a folder in diffusers' layout, a .safetensors file, or a repository "
+        "of the Hugging Face Hub, owner/name"
+    )
 
 
 def is_repository(name: PathLike) -> bool:
@@ -95,6 +97,23 @@ def scheduler_named(name: str, like: Any) -> Any:
     kind, settings = SCHEDULERS[name]
     trained = {key: like.config[key] for key in _KEPT if key in like.config}
     return getattr(diffusers, kind)(**trained, **settings)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep the libraries from drawing bars for what they read from disk; those of downloads are the hub's own."""
+    bars, hook = diffusers.utils.logging, getattr(transformers.logging, "set_tqdm_hook", None)
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    # transformers' own switch would turn the hub's bars off too
+    before = hook and hook(lambda make, args, options: make(*args, **options, disable=True))
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+        if hook:
+            hook(before)
 
 
 def _from_folder(base: str, revision: str | None, variant: str | None, xl: bool) -> Any:

@@ -172,3 +172,14 @@ def test_schedulers_have_the_noise_that_the_base_was_trained_with(name: str) -> 
     config = scheduler_named(name, own).config
     assert (config.beta_schedule, config.beta_end, config.prediction_type) == ("scaled_linear", 0.013, "v_prediction")
     assert not config.get("clip_sample", False)
+
+
+def test_it_draws_no_bars_and_leaves_those_of_others(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tiny_stable_diffusion(tmp_path)
+    capfd.readouterr()
+    load_base(tmp_path)
+    assert not capfd.readouterr().err
+    StableDiffusionPipeline.from_pretrained(tmp_path)
+    drawn = capfd.readouterr().err
+    assert "Loading weights" in drawn
+    assert "Loading pipeline components" in drawn
