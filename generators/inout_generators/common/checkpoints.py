@@ -75,10 +75,9 @@ def write_tensors(path: PathLike, tensors: Mapping[str, Tensor], *, metadata: Ma
     """
     # a copy where two share memory, which the format refuses
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with replacing(path) as unfinished:
-        # save_file would make a file that only its owner can read
-        with unfinished.open("wb") as file:
-            file.writelines(_ordered(save(plain, metadata={"format": "pt", **(metadata or {})})))
+    # save_file would make a file that only its owner can read
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        file.writelines(_ordered(save(plain, metadata={"format": "pt", **(metadata or {})})))
 
 
 def read_tensors(path: PathLike) -> dict[str, Tensor]:

@@ -73,5 +73,5 @@ def test_moments_of_another_optimiser_or_net_are_refused():
     eight_bit = {
         key.replace("exp_avg_sq", "state2").replace("exp_avg", "state1"): value for key, value in moments.items()
     }
-    with pytest.raises(CheckpointError, match="made with another optimiser.*bitsandbytes"):
+    with pytest.raises(CheckpointError, match=r"made with another optimiser.*bitsandbytes"):
         load_moments(optimizer, NAMES, eight_bit)
