@@ -17,7 +17,7 @@ import argparse
 import hashlib
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def fill_in(arguments: argparse.Namespace) -> Recipe:
     arguments.seeds = arguments.seeds or preset.seeds
     arguments.at_once = arguments.at_once or preset.at_once or os.cpu_count() or 1
     arguments.minutes = preset.minutes if arguments.minutes is None else arguments.minutes
-    return PAPER if arguments.protocol == "paper" else preset.strong
+    return PAPER if arguments.protocol == "paper" else replace(preset.strong, real=arguments.real)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -131,6 +131,9 @@ def main() -> None:
     make.add_argument("--score", choices=("test", "validation"), default="test")
     make.add_argument("--shots", nargs="+", type=parse_shots, default=[0, 5, None], help="0, 1, 2, ... or full")
     make.add_argument("--methods", nargs="+", choices=METHODS, help="default: all that can be")
+    make.add_argument(
+        "--real", type=float, help="share of real positives in the strong protocol; default: the sampler's"
+    )
     make.add_argument("--n-aug", nargs="+", type=int)
     make.add_argument("--seeds", type=int, help="how many")
     make.add_argument("--at-once", type=int, help="trainings side by side")

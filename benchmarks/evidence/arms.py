@@ -70,7 +70,7 @@ def photometric(seed: int) -> Any:
 def draws(dataset: InOutDataset, real: Images, cell: Cell, recipe: Recipe) -> Sampler[int]:
     """Return the sampler of one round.
 
-    Half of the draws are positives, with as many real ones among them as the sampler has by default. Pooled rounds show
+    Half of the draws are positives, with as many real ones among them as the recipe says. Pooled rounds show
     every positive once instead, as the paper does. Without synthetic data, real samples come as in a plain loop with
     `shuffle=True`; in pooled rounds, where that would be another number of them, balanced.
     """
@@ -82,4 +82,4 @@ def draws(dataset: InOutDataset, real: Images, cell: Cell, recipe: Recipe) -> Sa
         )
     if cell.method == "none":
         return RandomSampler(real, num_samples=recipe.draws, generator=torch.Generator().manual_seed(cell.seed))
-    return dataset.sampler(num_samples=recipe.draws, seed=cell.seed)
+    return dataset.sampler(real=recipe.real, num_samples=recipe.draws, seed=cell.seed)

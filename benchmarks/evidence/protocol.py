@@ -33,6 +33,8 @@ class Recipe:
         ema: Decay of the moving average of the weights that is scored; None to score the last weights.
         bf16: Whether to train and score in bfloat16, where it is sensible.
         flips: Whether to mirror images along either axis, at random, in every arm.
+        real: Share of real ones among the positives that are drawn; None for the sampler's default. Without meaning in
+            pooled rounds.
         resample: Whether synthetic samples are drawn anew whenever they are shown, as `InOutAugment` does by default.
     """
 
@@ -47,6 +49,7 @@ class Recipe:
     ema: float | None = None
     bf16: bool = False
     flips: bool = False
+    real: float | None = None
     resample: bool = True
 
     @property
