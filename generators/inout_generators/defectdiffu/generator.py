@@ -85,8 +85,7 @@ class DefectDiffu:
         ValueError: The parts do not fit together, a name means two things, or a setting is out of range.
 
     Example:
-        >>> from inout_generators.defectdiffu.hosting import host_of, put_back, start_from, window_in, with_channels
-    from inout_generators.defectdiffu.model import preset
+        >>> from inout_generators.defectdiffu.model import preset
         >>> from inout_generators.defectdiffu.spaces import PixelSpace
         >>> from inout_generators.defectdiffu.text import NamedEmbedding
         >>> text = NamedEmbedding(products=["tile", "wood"], defects=["crack"], dim=32)
