@@ -42,7 +42,8 @@ class CopyPaste:
         scale: Magnification, log-uniform. A defect that would not fit into a host is made smaller.
         angle: Rotation in degrees.
         mirror: Whether to mirror along either axis, at random.
-        strength: Factor of the difference to the surroundings, log-uniform.
+        strength: Factor of the difference to the surroundings, log-uniform. Below 1, copies of faint defects can no longer
+            be seen, and teach a network that nothing is a defect.
         defect_class: Value of the mask inside.
 
     Attributes:
@@ -68,10 +69,10 @@ class CopyPaste:
         self,
         samples: Iterable[Sample | tuple[Image, Mask]],
         *,
-        scale: float | tuple[float, float] = (0.7, 1.4),
+        scale: float | tuple[float, float] = (0.8, 1.6),
         angle: float | tuple[float, float] = (-180.0, 180.0),
         mirror: bool = True,
-        strength: float | tuple[float, float] = (0.7, 1.4),
+        strength: float | tuple[float, float] = (1.0, 2.0),
         defect_class: int = 1,
     ) -> None:
         self.scale = as_range("scale", scale, low=0.05, high=20)
