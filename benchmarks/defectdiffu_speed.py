@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ from inout_generators.defectdiffu.sampling import visited
 from inout_generators.defectdiffu.spaces import PixelSpace
 from inout_generators.defectdiffu.text import NamedEmbedding
 
-PRODUCTS = tuple(f"product {k}" for k in range(4))
 DEFECT = "crack"
 PUBLISHED_STEPS = 50
 SCHEDULE = LinearSchedule()
@@ -78,13 +77,15 @@ def unfused_attention() -> Iterator[None]:
 
 
 @torch.inference_mode()
-def published_way(net: DefectDiffuTransformer, text: NamedEmbedding, size: tuple[int, int], per_product: int) -> Tensor:
+def published_way(
+    net: DefectDiffuTransformer, text: NamedEmbedding, products: Sequence[str], size: tuple[int, int], per_product: int
+) -> Tensor:
     """Draw `per_product` samples of each product, one product after the other."""
     channels, device = net.config["channels"], net.y_embedders.weight.device
     times = visited(SCHEDULE, PUBLISHED_STEPS, "ancestral")
     drawn = []
     with unfused_attention():
-        for product in PRODUCTS:
+        for product in products:
             told = evaluations("eq4", DEFECT, product)
             weights = torch.ones(per_product, device=device)
             x, masks = torch.randn(per_product, channels, *size, device=device), []
@@ -102,7 +103,13 @@ def published_way(net: DefectDiffuTransformer, text: NamedEmbedding, size: tuple
 
 
 def our_way(
-    net: DefectDiffuTransformer, text: NamedEmbedding, size: tuple[int, int], per_product: int, steps: int, batch: int
+    net: DefectDiffuTransformer,
+    text: NamedEmbedding,
+    products: Sequence[str],
+    size: tuple[int, int],
+    per_product: int,
+    steps: int,
+    batch: int,
 ) -> int:
     """Draw the same number of samples as `DefectDiffu` does."""
     drawing = Drawing(
@@ -117,11 +124,11 @@ def our_way(
         min_area=1,
         batch_size=batch,
     )
-    asked = [Asked(product, DEFECT) for product in PRODUCTS for _ in range(per_product)]
+    asked = [Asked(product, DEFECT) for product in products for _ in range(per_product)]
     return len(drawing.draw([Task(asked=each, key=(k,), size=size) for k, each in enumerate(asked)]))
 
 
-def measure(device: str, *, dry_run: bool, steps: int, repeats: int) -> dict[str, Any]:
+def measure(device: str, *, dry_run: bool, products: int, steps: int, repeats: int) -> dict[str, Any]:
     """Return what a sample costs in both ways."""
     gpu = device == "cuda" and not dry_run
     name, size, per_product, batch = ("xl2", (64, 64), 4, 16) if gpu else ("small", (64, 64), 1, 4)
@@ -130,17 +137,16 @@ def measure(device: str, *, dry_run: bool, steps: int, repeats: int) -> dict[str
     patch = 2 if gpu else 4
     net = random_net(name, channels=4, patch=patch, device=device)
     quick = random_net(name, channels=4, patch=patch, device=device).to(torch.bfloat16)
-    text = NamedEmbedding(products=PRODUCTS, defects=[DEFECT], dim=1024).to(device).eval()
-    count = len(PRODUCTS) * per_product
+    names = [f"product {k}" for k in range(products)]
+    text = NamedEmbedding(products=names, defects=[DEFECT], dim=1024).to(device).eval()
+    count = products * per_product
     torch.backends.cuda.matmul.allow_tf32 = False
     contenders = {
-        "published": lambda _: published_way(net, text, size, per_product),
-        "ours": lambda _: our_way(quick, text, size, per_product, steps, batch),
-        "ours_fp32": lambda _: our_way(net, text, size, per_product, steps, batch),
+        "published": lambda _: published_way(net, text, names, size, per_product),
+        "ours": lambda _: our_way(quick, text, names, size, per_product, steps, batch),
+        "ours_fp32": lambda _: our_way(net, text, names, size, per_product, steps, batch),
     }
-    seconds = {
-        key: value / count for key, value in take_turns(contenders, repeats, warm_up=0 if dry_run else 1).items()
-    }
+    seconds = {key: value / count for key, value in take_turns(contenders, repeats, warm_up=int(repeats > 1)).items()}
     return {
         "net": name,
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
@@ -150,6 +156,9 @@ def measure(device: str, *, dry_run: bool, steps: int, repeats: int) -> dict[str
         "published_steps": PUBLISHED_STEPS,
         "our_steps": steps,
         "batch": batch,
+        "products": products,
+        "samples": count,
+        "repeats": repeats,
         "seconds_per_sample": {key: round(value, 4) for key, value in seconds.items()},
         "times_faster": round(seconds["published"] / seconds["ours"], 2),
         "times_faster_fp32": round(seconds["published"] / seconds["ours_fp32"], 2),
@@ -160,13 +169,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--steps", type=int, default=20, help="of ours, with DPM-Solver++; 20 is DefectDiffu's default")
+    parser.add_argument("--products", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dry-run", action="store_true", help="a tiny net, once, on any device")
     given = parser.parse_args()
     before = machine()
     devices = ["cuda"] if torch.cuda.is_available() else ["cpu"]
     repeats = 1 if given.dry_run else given.repeats
-    rows = [measure(device, dry_run=given.dry_run, steps=given.steps, repeats=repeats) for device in devices]
+    rows = [
+        measure(device, dry_run=given.dry_run, products=given.products, steps=given.steps, repeats=repeats)
+        for device in devices
+    ]
     for row in rows:
         print(row)
     if given.out:
