@@ -94,11 +94,11 @@ class PositivesSampler(RankedEpochs[int], DistributedSampler[int]):
 
 
 def few_shot_share(real: int) -> float:
-    """Return the share of real ones among the positives to draw that did best for this many different ones.
+    """Return the share of real ones among the positives to draw, for so many different ones.
 
-    Below a half, a handful of real defects drowns among many synthetic ones; at a half, two or three of them are shown
-    so often that a network learns them by heart. n / (n + 8), and a half from 8 on, did best on two kinds of parts:
-    `benchmarks/results/real_share.json`.
+    A handful of real defects drowns among many synthetic ones; at half of the positives, two or three of them are shown
+    so often that a network learns them by heart. On magnetic tiles with 3 of them the AP fell from a share of 0.1 to a
+    half (`benchmarks/results/real_share.json`); with many, a half does no harm. So it is n / (n + 8), at most a half.
 
     Args:
         real: Number of real positives.
