@@ -9,8 +9,18 @@ from evidence.findings import Findings, title
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLOURS = {"none": "#8c8c8c", "oversample": "#404040", "standard": "#7a5195", "memseg": "#c85a00", "ddpm": "#0072b2"}
-_OURS = "#00825a"
+_COLOURS = {
+    "none": "#8c8c8c",
+    "oversample": "#404040",
+    "standard": "#7a5195",
+    "memseg": "#c85a00",
+    "stroke": "#d4a017",
+    "pastes": "#8b4513",
+    "copy": "#56b4e9",
+    "ddpm": "#0072b2",
+    "inout": "#00825a",
+    "mix": "#cc79a7",
+}
 _PANELS = {
     "precision_at_half": "precision at 0.5",
     "recall_at_half": "recall at 0.5",
@@ -29,7 +39,7 @@ def draw(findings: Findings, shots: int | None) -> Figure:
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     for axes, (metric, label) in zip(figure.subplots(1, 3), _PANELS.items(), strict=True):
         for arm in arms:
-            found, colour = findings.estimates[arm][metric], _COLOURS.get(arm.method, _OURS)
+            found, colour = findings.estimates[arm][metric], _COLOURS[arm.method]
             if not arm.n_aug:
                 axes.axhline(found.mean, color=colour, linewidth=1.4, linestyle="--", label=arm.method)
                 axes.axhspan(found.low, found.high, color=colour, alpha=0.10, linewidth=0)

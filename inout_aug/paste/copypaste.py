@@ -42,8 +42,8 @@ class CopyPaste:
         scale: Magnification, log-uniform. A defect that would not fit into a host is made smaller.
         angle: Rotation in degrees.
         mirror: Whether to mirror along either axis, at random.
-        strength: Factor of the difference to the surroundings, log-uniform. Below 1, copies of faint defects can no longer
-            be seen, and teach a network that nothing is a defect.
+        strength: Factor of the difference to the surroundings, log-uniform. Below 1, copies of faint defects can no
+            longer be seen, and teach a network that nothing is a defect.
         defect_class: Value of the mask inside.
 
     Attributes:
