@@ -111,7 +111,7 @@ class CopyPaste:
         Example:
             >>> from inout_aug.datasets import Surfaces
             >>> CopyPaste.from_dataset(Surfaces(40, size=(64, 64), binary=True)).defects
-            2
+            4
         """
         known = layout or declared_layout(dataset) or infer_layout(dataset[0])
         labels = read_labels(dataset, known, None)

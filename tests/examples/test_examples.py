@@ -57,6 +57,8 @@ def execute(path):
         from accelerate.state import AcceleratorState
 
         AcceleratorState._reset_state(reset_partial_state=True)
+    if not torch.cuda.is_available():  # another test has counted no GPU, which torch takes for having used one
+        torch.cuda._is_in_bad_fork = lambda: False
     runpy.run_path(path, run_name="__main__")
 
 

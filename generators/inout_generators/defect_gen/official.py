@@ -45,6 +45,7 @@ def load_official_unet(
         ValueError: The configuration asks for something that no released net has.
 
     Example:
+        >>> import torch
         >>> config = {"in_channels": 5, "model_channels": 32, "channel_mult": [1, 2], "num_res_blocks": 2}
         >>> made_there = DefectGenUNet(**unet_config(config)).state_dict()
         >>> net = load_official_unet({"model": made_there}, config)
