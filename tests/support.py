@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 from torch.utils.data import Dataset, IterableDataset
 
 from inout_aug.sample import Sample
@@ -101,3 +106,14 @@ class ShelfDraws:
         mask = np.zeros(self.shape[:2], np.uint8)
         mask[2:6, 2:6] = kind
         return Sample(image, mask, kind)
+
+
+def kill_at(line: str, words: Sequence[Any]) -> None:
+    """Start this Python with some words, and kill it with SIGKILL as soon as it says a line that begins so."""
+    if not hasattr(signal, "SIGKILL"):
+        pytest.skip("only POSIX has SIGKILL")
+    command = [sys.executable, *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        if not any(said.startswith(line) for said in process.stdout or ()):
+            pytest.fail(f"it ended before it said {line!r}")
+        process.kill()

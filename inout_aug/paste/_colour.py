@@ -23,6 +23,13 @@ def full_scale(image: Image) -> int:
     return int((1 << 8 * image.itemsize) - 1)
 
 
+def with_channels(values: Floats, channels: int) -> Floats:
+    """Return values (H, W, 1 or 3) with as many channels as wanted: grey by luma, or grey repeated."""
+    if values.shape[2] == 3 and channels == 1:
+        return cv2.cvtColor(values, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
+    return values if values.shape[2] == channels else np.repeat(values, 3, axis=2)
+
+
 def colour_matrix(saturation: float, hue: float) -> NDArray[np.float64]:
     """Return the (3, 3) matrix that changes the saturation, then turns the hue about the grey axis.
 

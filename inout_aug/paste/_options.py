@@ -1,9 +1,14 @@
-"""Checks of constructor options that the pasters share."""
+"""Constructor options that the pasters share: checks, draws from ranges, and how they are shown."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def as_range(name: str, value: float | Sequence[float], *, low: float, high: float) -> tuple[float, float]:
@@ -58,6 +63,19 @@ def as_defect_class(value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 255:
         raise ValueError(f"defect_class is the mask's value inside the defect, an integer in [1, 255]; got {value!r}")
     return value
+
+
+def log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
+    """Draw from a range of positive numbers, as likely below its geometric mean as above."""
+    return math.exp(rng.uniform(math.log(limits[0]), math.log(limits[1])))
+
+
+def digest(arrays: Iterable[NDArray[Any]]) -> str:
+    """Return what tells arrays from others in a repr, by which pasters are fingerprinted."""
+    content = hashlib.sha256()
+    for array in arrays:
+        content.update(f"{array.shape}{array.dtype}".encode() + array.tobytes())
+    return f"sha256 {content.hexdigest()[:16]}"
 
 
 def settings(paster: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 
 from inout_aug.labels import class_names, find_normal, read_labels
 from inout_aug.layout import Layout, declared_layout, infer_layout, with_mask_value
-from inout_aug.paste._colour import Floats, full_scale
-from inout_aug.paste._options import as_defect_class, as_range
+from inout_aug.paste._colour import Floats, full_scale, with_channels
+from inout_aug.paste._options import as_defect_class, as_range, digest, log_uniform
 from inout_aug.plugin import HostRefused
 from inout_aug.sample import Image, Mask, Params, Sample, check_image
 
@@ -23,7 +22,6 @@ _MARGIN = 6  # pixels of surroundings that are looked at
 _LEAST_SURROUNDINGS = 8  # pixels
 _GRID = 24  # per side, on which surroundings are smoothed
 _REACH = 0.5  # of the shorter side
-_LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)
 _JOIN = 5  # pixels; parts nearer than that are one defect
 
 
@@ -127,18 +125,16 @@ class CopyPaste:
 
     def __repr__(self) -> str:
         names = ("scale", "angle", "mirror", "strength", "defect_class")
-        digest = hashlib.sha256()
-        for defect in self._defects:
-            digest.update(f"{defect.change.shape}".encode() + defect.change.tobytes() + defect.inside.tobytes())
+        content = digest(part for defect in self._defects for part in (defect.change, defect.inside))
         shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-        return f"CopyPaste(<{self.defects} defects, sha256 {digest.hexdigest()[:16]}>, {shown})"
+        return f"CopyPaste(<{self.defects} defects, {content}>, {shown})"
 
     def make_params(self, image: Image, rng: np.random.Generator) -> Params:
         """Draw which defect, how it is mirrored, turned, resized and strengthened, and its box's corner (y, x)."""
         check_image(image)
         index = int(rng.integers(self.defects))
         mirrored = (rng.random(2) < 0.5).tolist() if self.mirror else [False, False]
-        angle, scale = rng.uniform(*self.angle), _log_uniform(rng, self.scale)
+        angle, scale = rng.uniform(*self.angle), log_uniform(rng, self.scale)
         size = np.array(_extent(self._defects[index].inside.shape, angle, scale))
         if (largest := float((np.array(image.shape[:2]) / size).min())) < 1:
             scale *= 0.99 * largest  # a box is rounded up
@@ -149,7 +145,7 @@ class CopyPaste:
             "mirror": mirrored,
             "angle": angle,
             "scale": scale,
-            "strength": _log_uniform(rng, self.strength),
+            "strength": log_uniform(rng, self.strength),
             "to": rng.integers(0, room + 1).tolist(),
         }
 
@@ -260,10 +256,4 @@ def _extent(size: tuple[int, ...], angle: float, scale: float) -> tuple[int, int
 
 def _like(change: Floats, host: Image) -> Floats:
     """Return a difference in the host's number of channels and units."""
-    if change.shape[2] == 3 and host.shape[2] == 1:
-        change = change @ _LUMA
-    return np.broadcast_to(change, (*change.shape[:2], host.shape[2])) * np.float32(full_scale(host))
-
-
-def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
-    return math.exp(rng.uniform(math.log(limits[0]), math.log(limits[1])))
+    return with_channels(change, host.shape[2]) * np.float32(full_scale(host))

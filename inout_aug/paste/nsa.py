@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from inout_aug.paste._options import as_defect_class, as_number, as_range
+from inout_aug.paste._colour import with_channels
+from inout_aug.paste._options import as_defect_class, as_number, as_range, digest
 from inout_aug.paste._poisson import Floats, poisson_change
 from inout_aug.plugin import HostRefused
 from inout_aug.sample import Image, Mask, Params, check_image
@@ -69,10 +69,7 @@ class NSA:
     def __repr__(self) -> str:
         shown = {name: getattr(self, name) for name in ("patches", "side", "scale", "mixed", "visible", "defect_class")}
         if self.sources:
-            digest = hashlib.sha256()
-            for source in self.sources:
-                digest.update(f"{source.shape}{source.dtype}".encode() + source.tobytes())
-            shown["sources"] = f"<{len(self.sources)} images, sha256 {digest.hexdigest()[:16]}>"
+            shown["sources"] = f"<{len(self.sources)} images, {digest(self.sources)}>"
         return f"NSA({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def make_params(self, image: Image, rng: np.random.Generator) -> Params:
@@ -122,9 +119,7 @@ class NSA:
 def _like(source: Image, host: Image) -> Floats:
     """Return a source in the host's number of channels and on its scale."""
     scaled = source.astype(np.float32) * np.float32(np.iinfo(host.dtype).max / np.iinfo(source.dtype).max)
-    if source.shape[2] == 3 and host.shape[2] == 1:
-        return cv2.cvtColor(scaled, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
-    return scaled if source.shape[2] == host.shape[2] else np.repeat(scaled, 3, axis=2)
+    return with_channels(scaled, host.shape[2])
 
 
 def _resized(image: Floats, height: int, width: int) -> Floats:

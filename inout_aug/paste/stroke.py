@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inout_aug.paste import _walk
-from inout_aug.paste._options import as_defect_class, as_names, as_range, settings
+from inout_aug.paste._options import as_defect_class, as_names, as_range, log_uniform, settings
 from inout_aug.paste._raster import rasterise
 from inout_aug.plugin import HostRefused
 from inout_aug.sample import Image, Mask, Params, check_image
@@ -77,10 +77,10 @@ class StrokePaste:
         side, full = min(image.shape[:2]), np.iinfo(image.dtype).max
         kind = self.kinds[rng.integers(len(self.kinds))]
         if kind == "spot":
-            strokes = _walk.spot(rng, max(2.0, side * _log_uniform(rng, self.diameter)))
+            strokes = _walk.spot(rng, max(2.0, side * log_uniform(rng, self.diameter)))
         else:
             draw = _walk.crack if kind == "crack" else _walk.scratch
-            width, length = side * _log_uniform(rng, self.width), max(4.0, side * _log_uniform(rng, self.length))
+            width, length = side * log_uniform(rng, self.width), max(4.0, side * log_uniform(rng, self.length))
             strokes = draw(rng, max(1.0, min(width, length / _SLENDER)), length)
         # the strongest point lies in the image, so that something shows; the ends may run out of it
         place = rng.uniform(0, [image.shape[0] - 1, image.shape[1] - 1])
@@ -88,7 +88,7 @@ class StrokePaste:
         shift = np.array([*(place - (y, x)), 0, 0])
         strokes = [(stroke + shift) / [1, 1, 1, opacity] for stroke in strokes]
         level, noise = _surroundings(image, int(place[0]), int(place[1]), lag=math.ceil(2 * radius))
-        contrast = _log_uniform(rng, self.contrast)
+        contrast = log_uniform(rng, self.contrast)
         step = contrast * np.maximum(noise, _NOISE_FLOOR * full)
         tone = self.tones[rng.integers(len(self.tones))]
         room = {"dark": level, "bright": full - level}
@@ -118,10 +118,6 @@ class StrokePaste:
         out, mask = image.copy(), np.zeros(image.shape[:2], np.uint8)
         out[rows, columns], mask[rows, columns] = painted, self.defect_class
         return out, mask
-
-
-def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
-    return math.exp(rng.uniform(math.log(limits[0]), math.log(limits[1])))
 
 
 def _surroundings(image: Image, row: int, column: int, lag: int) -> tuple[float, NDArray[np.float32]]:

@@ -25,6 +25,12 @@ Category: TypeAlias = Annotated[str | None, Option(help="Folder below DATA, for 
 Material: TypeAlias = Annotated[str | None, Option(help="Of the procedural surfaces: metal (default), cast or fabric.")]
 Classes: TypeAlias = Annotated[str, Option(help="Learn these defect classes only, divided by commas.")]
 Shrink: TypeAlias = Annotated[float, Option(min=1, help="Shrink all images by this factor first.")]
+Crop: TypeAlias = Annotated[
+    bool, Option("--crop/--whole", help="Crops of the images as they are, or whole images made smaller.")
+]
+Precision: TypeAlias = Annotated[
+    str | None, Option(help="fp32, or bf16 for chips that know it; else the recipe's or scenario's.")
+]
 Seed: TypeAlias = Annotated[int, Option(min=0, help="Of everything random.")]
 Resume: TypeAlias = Annotated[bool, Option("--resume", help="Go on where an earlier run into OUT stopped.")]
 Device: TypeAlias = Annotated[str | None, Option(help="cpu keeps off the GPU.")]

@@ -12,10 +12,12 @@ from inout_aug.cli._options import parse_size
 from inout_generators.cli._lessons import (
     Category,
     Classes,
+    Crop,
     Data,
     Device,
     Layout,
     Material,
+    Precision,
     Resume,
     Seed,
     Shrink,
@@ -39,14 +41,12 @@ def defect_gen(
     material: Material = None,
     shrink: Shrink = 1.0,
     size: Annotated[str, Option(help="Height x width of the pictures that the nets see.")] = "64x64",
-    crop: Annotated[
-        bool, Option("--crop/--whole", help="Crops of the images as they are, or whole images made smaller.")
-    ] = True,
+    crop: Crop = True,
     recipe: Annotated[str, Option(help="paper, small, surfaces, tiny, or a TOML file of your own.")] = "tiny",
     steps: Annotated[int | None, Option(min=1, help="Of either net, instead of the recipe's.")] = None,
     batch: Annotated[int | None, Option(min=1, help="Pictures per step, instead of the recipe's.")] = None,
     learning_rate: Annotated[float | None, Option(help="Of either net, instead of the recipe's.")] = None,
-    precision: Annotated[str | None, Option(help="fp32, or bf16 for chips that know it; else the recipe's.")] = None,
+    precision: Precision = None,
     switch_t: Annotated[int | None, Option(help="Where sampling changes nets, instead of the recipe's.")] = None,
     symmetry: Annotated[
         str | None, Option(help="Of the product: none, horizontal, vertical, flips, or turns; else the recipe's.")

@@ -12,9 +12,11 @@ from inout_aug.cli._data import Format
 from inout_aug.cli._errors import one_line_errors
 from inout_aug.cli._options import parse_names, parse_size
 from inout_generators.cli._lessons import (
+    Crop,
     Data,
     Device,
     Layout,
+    Precision,
     Resume,
     Seed,
     Shrink,
@@ -53,9 +55,7 @@ def defectdiffu(
     good: Annotated[int, Option(min=1, help="Good images of each product, at most.")] = _GOOD,
     shrink: Shrink = 1.0,
     size: Annotated[str, Option(help="Height x width of the pictures that the net sees.")] = "64x64",
-    crop: Annotated[
-        bool, Option("--crop/--whole", help="Crops of the images as they are, or whole images made smaller.")
-    ] = False,
+    crop: Crop = False,
     recipe: Annotated[str, Option(help="paper, small, tiny, or a TOML file of your own.")] = "tiny",
     init: Annotated[
         Path | None, Option(help="DiT's weights to start from, non-commercial: the official .pt, or diffusers' folder.")
@@ -63,7 +63,7 @@ def defectdiffu(
     steps: Annotated[int | None, Option(min=1, help="Instead of the recipe's.")] = None,
     batch: Annotated[int | None, Option(min=1, help="Pictures per step, instead of the recipe's.")] = None,
     learning_rate: Annotated[float | None, Option(help="Instead of the recipe's.")] = None,
-    precision: Annotated[str | None, Option(help="fp32, or bf16 for chips that know it; else the recipe's.")] = None,
+    precision: Precision = None,
     symmetry: Annotated[
         str | None, Option(help="Of all products: none, horizontal, vertical, flips, or turns; else the recipe's.")
     ] = None,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from inout_aug.plugin import Request
-from inout_aug.sample import Image, Mask, check_image
+from inout_aug.sample import Image, Mask, Sample, check_image
+
+Make: TypeAlias = Callable[[Sequence[Request]], list[Sample]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,20 @@ def check_host(request: Request) -> None:
         )
     if not 0 < request.strength <= 1:
         raise ValueError(f"strength is a share of the noise, in (0, 1]; got {request.strength}")
+
+
+def host_of(request: Request) -> Image:
+    """Return the host of a request that has one."""
+    return cast(Image, request.host)
+
+
+def answered(requests: Sequence[Request], *, whole: Make, inserted: Make) -> list[Sample]:
+    """Make the requests without a host together, and those with one, and return the samples in the requests' order."""
+    samples: dict[int, Sample] = {}
+    for make, hosted in ((whole, False), (inserted, True)):
+        chosen = [k for k, request in enumerate(requests) if (request.host is not None) == hosted]
+        samples.update(zip(chosen, make([requests[k] for k in chosen]), strict=True))
+    return [samples[k] for k in range(len(requests))]
 
 
 def window_anywhere(host: tuple[int, int], size: tuple[int, int], rng: np.random.Generator) -> Window:
@@ -120,6 +137,24 @@ def blend(host: Image, made: NDArray[np.floating[Any]], region: Mask, feather: f
     mixed = np.rint(here + _opacity(region, feather)[..., None] * (made - here))
     mixed = np.clip(mixed, 0, np.iinfo(host.dtype).max).astype(host.dtype)
     return cast(Image, np.where(region[..., None] > 0, mixed, host))
+
+
+def put_back(
+    host: Image, window: Window, made: NDArray[np.floating[Any]], region: Mask, feather: float
+) -> tuple[Image, Mask]:
+    """Return the host with what a model made inside a region of a window of it, and the region in the host's size.
+
+    Args:
+        host: uint8 or uint16, (H, W, C); left as it is.
+        window: What of the host the model saw.
+        made: Of the window's shape, in the host's units.
+        region: Of the window's size, non-zero inside.
+        feather: See `blend`.
+    """
+    image, mask = host.copy(), np.zeros(host.shape[:2], np.uint8)
+    image[window.slices] = blend(host[window.slices], made, region, feather)
+    mask[window.slices] = region
+    return image, mask
 
 
 def _opacity(region: Mask, feather: float) -> NDArray[np.float64]:

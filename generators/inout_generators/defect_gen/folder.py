@@ -9,6 +9,7 @@ import torch
 from diffusers import ModelMixin
 
 from inout_generators.common.checkpoints import CheckpointError, PathLike, load_net, read_json, save_net, write_json
+from inout_generators.common.hub import fetched
 from inout_generators.common.schedule import CosineSchedule
 from inout_generators.defect_gen.encoding import Encoding
 from inout_generators.defect_gen.unet import DefectGenUNet
@@ -63,7 +64,7 @@ def load(path: PathLike, revision: str | None = None) -> tuple[DefectGenUNet, De
         FileNotFoundError: There is no such folder, or it lacks a file.
         CheckpointError: A file is damaged, a pickle, of a later version, or does not belong to the others.
     """
-    where = _local(path, revision)
+    where = fetched(path, revision, shipped=_SHIPPED)
     if not (where / FILE).is_file():
         raise FileNotFoundError(
             f"{where} has no {FILE}, so it is no Defect-Gen generator. `inout-aug train defect-gen` makes one, "
@@ -82,21 +83,3 @@ def load(path: PathLike, revision: str | None = None) -> tuple[DefectGenUNet, De
         raise CheckpointError(f"{where / FILE} is not what save_pretrained writes: {error!r}") from error
     large, local = (load_net(DefectGenUNet, where / name) for name in _NETS)
     return large, local, settings
-
-
-def _local(path: PathLike, revision: str | None) -> Path:
-    """Return the folder: the user's, one that comes with the package, or one fetched from the Hub."""
-    name = str(path)
-    if Path(path).is_dir():
-        return Path(path)
-    shipped = sorted(folder.name for folder in _SHIPPED.iterdir() if folder.is_dir())
-    if name in shipped:
-        return _SHIPPED / name
-    if Path(path).exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise FileNotFoundError(
-            f"{name} is no folder, none of the generators that come with the package ({', '.join(shipped)}), and no "
-            "repository of the Hugging Face Hub (owner/name)"
-        )
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))

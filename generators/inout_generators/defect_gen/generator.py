@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from inout_aug.plugin import Request
 from inout_aug.sample import Image, Mask, Origin, Params, Sample, check_image
 from inout_aug.seeding import check_seed, stream
 from inout_generators.common.checkpoints import PathLike
-from inout_generators.common.insertion import Window, blend, window_anywhere, window_around
+from inout_generators.common.insertion import Window, answered, host_of, put_back, window_anywhere, window_around
 from inout_generators.common.masks import perlin_region, shows, without_specks
 from inout_generators.common.schedule import CosineSchedule
 from inout_generators.defect_gen import folder
@@ -202,11 +202,7 @@ class DefectGen:
         """
         for request in requests:
             check_request(self, request)
-        samples: dict[int, Sample] = {}
-        for make, hosted in ((self._whole, False), (self._inserted, True)):
-            chosen = [k for k, request in enumerate(requests) if (request.host is not None) == hosted]
-            samples.update(zip(chosen, make([requests[k] for k in chosen]), strict=True))
-        return [samples[k] for k in range(len(requests))]
+        return answered(requests, whole=self._whole, inserted=self._inserted)
 
     def edit(
         self,
@@ -259,14 +255,11 @@ class DefectGen:
         tasks = [self._filling(request, *place) for request, place in zip(requests, places, strict=True)]
         samples = []
         for request, (window, region), x0 in zip(requests, places, self._batches.draw(tasks), strict=True):
-            host = _host(request)
+            host = host_of(request)
             made = (x0[: self.encoding.image_channels].permute(1, 2, 0).double().numpy() + 1) / 2
-            image, mask = host.copy(), np.zeros(host.shape[:2], np.uint8)
-            white = np.iinfo(host.dtype).max
-            image[window.slices] = blend(host[window.slices], made * white, region, self.feather)
-            mask[window.slices] = region * np.uint8(request.defect_class)
+            image, mask = put_back(host, window, made * np.iinfo(host.dtype).max, region, self.feather)
             where = [window.top, window.left, window.height, window.width]
-            samples.append(self._sample(image, mask, request, {"window": where}))
+            samples.append(self._sample(image, mask * np.uint8(request.defect_class), request, {"window": where}))
         return samples
 
     def _places(self, requests: Sequence[Request]) -> list[tuple[Window, Mask]]:
@@ -274,7 +267,7 @@ class DefectGen:
         places: dict[int, tuple[Window, Mask]] = {}
         wanted: dict[int, _Wanted] = {}
         for k, request in enumerate(requests):
-            host = _host(request)
+            host = host_of(request)
             rng = stream(request.seed, _PLACE)
             if request.region is not None:
                 window = window_around(request.region, self.size) if self.crop else Window(0, 0, *host.shape[:2])
@@ -292,7 +285,7 @@ class DefectGen:
 
     def _filling(self, request: Request, window: Window, region: Mask) -> Task:
         """Return the task to fill a region: image and mask are known, but for the image inside."""
-        host = _host(request)[window.slices]
+        host = host_of(request)[window.slices]
         x0 = self.encoding.encode(host[None], (region * np.uint8(request.defect_class))[None])
         held = torch.ones_like(x0, dtype=torch.bool)
         held[:, : self.encoding.image_channels] = torch.from_numpy(region == 0)
@@ -342,7 +335,3 @@ class _Drawn:
     x0: Tensor
     mask: Mask
     attempt: int
-
-
-def _host(request: Request) -> Image:
-    return cast(Image, request.host)

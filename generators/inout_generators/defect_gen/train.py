@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from inout_aug.sample import Sample
 from inout_aug.seeding import check_seed, stream
 from inout_generators.common.checkpoints import write_json
 from inout_generators.common.pictures import Windows
+from inout_generators.common.provenance import PROVENANCE, TRAINING, provenance
 from inout_generators.common.schedule import CosineSchedule
 from inout_generators.common.sheets import write_sheet
 from inout_generators.common.training import Preview, Settings, train
@@ -27,10 +27,6 @@ from inout_generators.defect_gen.recipe import NETS, Recipe
 from inout_generators.defect_gen.sampling import sample
 from inout_generators.defect_gen.unet import DefectGenUNet, preset
 
-TRAINING = "training"
-PROVENANCE = "provenance.json"
-
-_LIBRARIES = ("inout-aug", "torch", "diffusers", "accelerate")
 _PREVIEW_STEPS = 20
 _PREVIEWS = 16
 
@@ -81,7 +77,7 @@ def train_defect_gen(
         shots, Encoding(shots.channels, shots.classes, recipe.mask_range), recipe, out / TRAINING, check_seed(seed)
     )
     processes = PartialState(cpu=device == "cpu")
-    decided = {**job.describe(), "processes": processes.num_processes}
+    decided = job.describe(processes.num_processes)
     if processes.is_main_process:
         log(
             f"{len(samples)} defective images of {', '.join(classes)}, {shots.good} good ones, at "
@@ -129,17 +125,12 @@ class _Job:
     folder: Path
     seed: int
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, processes: int) -> dict[str, Any]:
         """Return all that decides the result, as JSON-able values."""
-        windows = self.shots.windows
-        return {
-            "recipe": asdict(self.recipe),
-            "size": list(windows.size),
-            "crop": windows.crop,
-            "seed": self.seed,
-            "data": self.shots.describe(),
-            "libraries": {name: version(name) for name in _LIBRARIES},
-        }
+        windows, data = self.shots.windows, self.shots.describe()
+        return provenance(
+            self.recipe, size=windows.size, crop=windows.crop, seed=self.seed, processes=processes, data=data
+        )
 
     def fresh(self, name: str) -> DefectGenUNet:
         """Return an untrained net, the same for the same seed; the user's own random state stays as it is."""

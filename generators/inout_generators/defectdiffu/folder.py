@@ -15,6 +15,7 @@ import torch
 from diffusers import ModelMixin
 
 from inout_generators.common.checkpoints import CheckpointError, PathLike, load_net, read_json, save_net, write_json
+from inout_generators.common.hub import fetched
 from inout_generators.common.schedule import LinearSchedule
 from inout_generators.defectdiffu.model import DefectDiffuTransformer
 from inout_generators.defectdiffu.spaces import load_space, save_space
@@ -68,7 +69,7 @@ def load(path: PathLike, revision: str | None = None) -> dict[str, Any]:
         FileNotFoundError: There is no such folder, or it lacks a file.
         CheckpointError: A file is damaged, a pickle, of a later version, or does not belong to the others.
     """
-    folder = fetched(path, revision)
+    folder = fetched(path, revision, more=("*.txt",))  # the vocabulary of CLIP
     if not (folder / FILE).is_file():
         raise FileNotFoundError(
             f"{folder} has no {FILE}, so it is no DefectDiffu generator. `inout-aug train defectdiffu` makes one"
@@ -85,19 +86,3 @@ def load(path: PathLike, revision: str | None = None) -> dict[str, Any]:
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / FILE} is not what save_pretrained writes: {error!r}") from error
     return {"net": load_net(DefectDiffuTransformer, folder / _NET), **parts, **settings}
-
-
-def fetched(path: PathLike, revision: str | None = None) -> Path:
-    """Return a folder: the user's, or one of the Hugging Face Hub.
-
-    Raises:
-        FileNotFoundError: There is no such folder, and it is no name of a repository.
-    """
-    name = str(path)
-    if Path(path).is_dir():
-        return Path(path)
-    if Path(path).exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise FileNotFoundError(f"{name} is no folder, and no repository of the Hugging Face Hub (owner/name)")
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt"]))

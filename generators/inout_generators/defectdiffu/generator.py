@@ -16,7 +16,7 @@ from inout_aug.plugin import Request
 from inout_aug.sample import Image, Mask, Origin, Params, Sample, check_image
 from inout_aug.seeding import check_seed, stream
 from inout_generators.common.checkpoints import PathLike
-from inout_generators.common.insertion import Window
+from inout_generators.common.insertion import Window, answered, host_of, put_back
 from inout_generators.common.schedule import LinearSchedule
 from inout_generators.defect_gen.checks import check_reach
 from inout_generators.defectdiffu import folder
@@ -30,7 +30,7 @@ from inout_generators.defectdiffu.checks import (
 )
 from inout_generators.defectdiffu.drawing import Drawing, Drawn, Task
 from inout_generators.defectdiffu.guidance import Asked, Mode
-from inout_generators.defectdiffu.hosting import host_of, put_back, start_from, window_in, with_channels
+from inout_generators.defectdiffu.hosting import as_host, start_from, window_in, with_channels
 from inout_generators.defectdiffu.model import DefectDiffuTransformer
 from inout_generators.defectdiffu.names import NULL_PRODUCT, check_known
 from inout_generators.defectdiffu.sampling import Sampler
@@ -241,11 +241,7 @@ class DefectDiffu:
         """
         for request in requests:
             check_request(self, request)
-        samples: dict[int, Sample] = {}
-        for make, hosted in ((self._whole, False), (self._inserted, True)):
-            chosen = [k for k, request in enumerate(requests) if (request.host is not None) == hosted]
-            samples.update(zip(chosen, make([requests[k] for k in chosen]), strict=True))
-        return [samples[k] for k in range(len(requests))]
+        return answered(requests, whole=self._whole, inserted=self._inserted)
 
     def sample(
         self, product: str, defect: str, *, seed: int = 0, strength: float = 1.0, size: tuple[int, int] | None = None
@@ -360,7 +356,8 @@ class DefectDiffu:
         samples = []
         shown = self._drawing.shown(tasks)
         for request, each, (window, _), (drawn, attempt) in zip(requests, asked, places, shown, strict=True):
-            image, mask = put_back(request, window, drawn, self.feather)
+            host = host_of(request)
+            image, mask = put_back(host, window, as_host(drawn, host), drawn.mask, self.feather)
             where = [window.top, window.left, window.height, window.width]
             samples.append(self._sample(image, mask, request, {**each._asdict(), "attempt": attempt, "window": where}))
         return samples

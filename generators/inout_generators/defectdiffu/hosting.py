@@ -13,7 +13,7 @@ from torch import nn
 
 from inout_aug.plugin import Request
 from inout_aug.sample import Image, Mask
-from inout_generators.common.insertion import Window, blend, window_anywhere, window_around
+from inout_generators.common.insertion import Window, host_of, window_anywhere, window_around
 from inout_generators.defectdiffu.drawing import Drawn, Start
 from inout_generators.defectdiffu.spaces import Space
 
@@ -65,19 +65,10 @@ def start_from(space: Space, request: Request, window: Window, region: Mask) -> 
     return Start(x0=x0, held=touched == 0, region=region, strength=request.strength)
 
 
-def put_back(request: Request, window: Window, drawn: Drawn, feather: float) -> tuple[Image, Mask]:
-    """Return the host with what was drawn inside the mask, and the mask, 1 inside, in the host's size."""
-    host = host_of(request)
+def as_host(drawn: Drawn, host: Image) -> NDArray[Any]:
+    """Return what was drawn in a host's units and number of channels."""
     made = (drawn.values.astype(np.float64) + 1) * (np.iinfo(host.dtype).max / 2)
-    image, mask = host.copy(), np.zeros(host.shape[:2], np.uint8)
-    image[window.slices] = blend(host[window.slices], with_channels(made, host.shape[2]), drawn.mask, feather)
-    mask[window.slices] = drawn.mask
-    return image, mask
-
-
-def host_of(request: Request) -> Image:
-    """Return the host of a request that has one."""
-    return cast(Image, request.host)
+    return with_channels(made, host.shape[2])
 
 
 def with_channels(pixels: NDArray[Any], channels: int) -> NDArray[Any]:

@@ -49,7 +49,7 @@ def strength_grid(
     Returns:
         uint8, (H, W, 3), RGB.
     """
-    chosen = pairs or [(product, defect) for product, known in generator.products.items() for defect in known]
+    chosen = pairs or _seen(generator)
     rows = {
         f"{defect} {product}": generator.series(product, defect, strengths=strengths, seed=seed)
         for product, defect in chosen
@@ -118,7 +118,7 @@ def attention_grid(
     Returns:
         uint8, (H, W, 3), RGB; each map is shown from 0 to its largest value.
     """
-    chosen = pairs or [(product, defect) for product, known in generator.products.items() for defect in known]
+    chosen = pairs or _seen(generator)
     panels, labels = [], []
     blocks = len(generator.net.cross_defect)
     for product, defect in chosen:
@@ -229,3 +229,8 @@ def _heat(attention: NDArray[np.float32], size: tuple[int, int]) -> Canvas:
     level = (255 * attention / attention.max()).astype(np.uint8)
     large = cv2.resize(level, size[::-1], interpolation=cv2.INTER_NEAREST)
     return np.asarray(cv2.applyColorMap(large, cv2.COLORMAP_VIRIDIS)[..., ::-1], np.uint8)
+
+
+def _seen(generator: DefectDiffu) -> list[tuple[str, str]]:
+    """Return the pairs of product and defect that were seen together."""
+    return [(product, defect) for product, known in generator.products.items() for defect in known]

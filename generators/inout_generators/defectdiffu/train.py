@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import nn
 from inout_aug.seeding import check_seed, stream
 from inout_generators.common.checkpoints import PathLike, write_json
 from inout_generators.common.pictures import Windows
+from inout_generators.common.provenance import PROVENANCE, TRAINING, provenance
 from inout_generators.common.training import Preview, Settings, train
 from inout_generators.defectdiffu.data import Named, Products
 from inout_generators.defectdiffu.drawing import Drawing, Task
@@ -28,11 +28,8 @@ from inout_generators.defectdiffu.reports import grid, write_picture
 from inout_generators.defectdiffu.spaces import PixelSpace, Space, VAESpace
 from inout_generators.defectdiffu.text import ClipText, NamedEmbedding, OpenClipText, TextEncoder
 
-TRAINING = "training"
-PROVENANCE = "provenance.json"
 MOMENTS = "moments"
 
-_LIBRARIES = ("inout-aug", "torch", "diffusers", "accelerate")
 _OPEN_CLIP = "open_clip:"
 _PREVIEWED, _PREVIEW_STEPS = (0.0, 1.0, 2.0), 20
 
@@ -86,7 +83,7 @@ def train_defectdiffu(
             part.to(processes.device)
     # the file's name alone: where it was is nobody's business
     started = None if init is None else Path(init).name
-    decided = {**job.describe(), "init": started, "processes": processes.num_processes}
+    decided = {**job.describe(processes.num_processes), "init": started}
     loaded = None if init is None else load_dit(learner.net, init, size=[side // job.space.factor for side in size])
     if processes.is_main_process:
         _describe(job, learner, log)
@@ -149,17 +146,12 @@ class _Job:
         if height % cell or width % cell:
             raise ValueError(f"--size is made of multiples of {cell} pixels here; got {height}x{width}")
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, processes: int) -> dict[str, Any]:
         """Return all that decides the result, as JSON-able values."""
-        windows = self.products.windows
-        return {
-            "recipe": asdict(self.recipe),
-            "size": list(windows.size),
-            "crop": windows.crop,
-            "seed": self.seed,
-            "data": self.products.describe(),
-            "libraries": {name: version(name) for name in _LIBRARIES},
-        }
+        windows, data = self.products.windows, self.products.describe()
+        return provenance(
+            self.recipe, size=windows.size, crop=windows.crop, seed=self.seed, processes=processes, data=data
+        )
 
     def fresh(self) -> Learner:
         """Return an untrained net with its text encoder, the same for the same seed."""

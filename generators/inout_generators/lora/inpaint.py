@@ -11,10 +11,10 @@ import numpy as np
 from diffusers import StableDiffusionPipeline
 
 from inout_aug.plugin import Request
-from inout_aug.sample import Image, Mask, Sample
+from inout_aug.sample import Mask, Sample
 from inout_aug.seeding import stream
 from inout_generators.common.checkpoints import PathLike
-from inout_generators.common.insertion import Window, blend, window_anywhere
+from inout_generators.common.insertion import Window, host_of, put_back, window_anywhere
 from inout_generators.common.masks import perlin_region
 from inout_generators.lora.adapters import LoRA
 from inout_generators.lora.drawing import Task
@@ -155,7 +155,7 @@ class LoRAInpaint(LoRADiffusion):
         }
 
     def _task(self, request: Request) -> Filling:
-        host, size = cast(Image, request.host), cast("tuple[int, int]", self.size)
+        host, size = host_of(request), cast("tuple[int, int]", self.size)
         strength = self.strength * request.strength
         if int(self.steps * strength) < 1:
             raise ValueError(f"strength {strength} of {self.steps} steps is none; take more of one of them")
@@ -199,12 +199,10 @@ class LoRAInpaint(LoRADiffusion):
         return [(pixels, None) for pixels in made]
 
     def _sample(self, request: Request, task: Task, drawn: tuple[Any, Mask | None]) -> Sample:
-        filling, host = cast(Filling, task), cast(Image, request.host)
+        filling, host = cast(Filling, task), host_of(request)
         window: Window = filling.window
-        image, mask = host.copy(), np.zeros(host.shape[:2], np.uint8)
         made = as_made(drawn[0], host[window.slices])
-        image[window.slices] = blend(host[window.slices], made, filling.region, self.feather)
-        mask[window.slices] = filling.region * np.uint8(request.defect_class)
+        image, mask = put_back(host, window, made, filling.region, self.feather)
         source = "given" if request.region is not None else self.regions_are if self.regions else "perlin"
         params = {
             "prompt": filling.prompt,
@@ -213,7 +211,7 @@ class LoRAInpaint(LoRADiffusion):
             "drawn_at": list(filling.size),
             "strength": filling.strength,
         }
-        return Sample(image, mask, request.defect_class, self._origin(request, params))
+        return Sample(image, mask * np.uint8(request.defect_class), request.defect_class, self._origin(request, params))
 
 
 def _native_size(pipeline: InpaintPipeline) -> tuple[int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from inout_aug.cache.fingerprint import digest_of, weights_digest
 from inout_aug.sample import Image, Sample
 from inout_aug.seeding import check_seed, stream
 from inout_generators.common.checkpoints import CheckpointError, PathLike, read_json, some, write_json
+from inout_generators.common.provenance import PROVENANCE, TRAINING, provenance
 from inout_generators.common.sheets import write_sheet
 from inout_generators.common.training import Preview, has_checkpoint, train
 from inout_generators.lora.adapters import collect, set_alpha
@@ -40,8 +40,6 @@ from inout_generators.lora.prior import fill_prior, read_prior
 from inout_generators.lora.prompts import Prompt, PromptsLike, as_prompts, check_length
 from inout_generators.lora.recipe import Recipe
 
-TRAINING = "training"
-PROVENANCE = "provenance.json"
 PRIOR = "prior"
 KOHYA = "kohya.safetensors"
 
@@ -49,7 +47,7 @@ KOHYA = "kohya.safetensors"
 _FIXED = ("weights", "images", "prior", "size", "seed", "processes")
 # of a recipe, what can change on the way: the loop says what it is given, and the rest is for afterwards
 _FREE = ("training", "epochs", "max_epochs", "alpha", "prompts", "previews", "gradient_checkpointing")
-_LIBRARIES = ("inout-aug", "torch", "diffusers", "peft", "transformers", "accelerate")
+_LIBRARIES = ("peft", "transformers")
 _PARTS = ("unet", "vae", "text_encoder")
 _KEY = 16  # digits of a digest that are in a file name
 _PREVIEWS, _PREVIEW_STEPS, _GUIDANCE = 4, 20, 7.5
@@ -226,16 +224,16 @@ class _Job:
 
     def describe(self, weights: dict[str, str], prior: Sequence[Image]) -> dict[str, Any]:
         """Return all that decides the result, as JSON-able values."""
-        return {
-            "weights": weights,
-            "images": describe(self.instances),
-            "prior": describe([Instance(image, self.recipe.prior_prompt) for image in prior]),
-            "size": list(self.size),
-            "seed": self.seed,
-            "processes": self.processes.num_processes,
-            "recipe": asdict(self.recipe),
-            "libraries": {name: version(name) for name in _LIBRARIES},
-        }
+        return provenance(
+            self.recipe,
+            size=self.size,
+            seed=self.seed,
+            processes=self.processes.num_processes,
+            libraries=_LIBRARIES,
+            weights=weights,
+            images=describe(self.instances),
+            prior=describe([Instance(image, self.recipe.prior_prompt) for image in prior]),
+        )
 
     def prepare(self, pipeline: StableDiffusionPipeline, prior: Sequence[Image]) -> tuple[LoRANet, DreamBooth]:
         """Encode the images, put an untrained LoRA on the base, and return it with its loss."""

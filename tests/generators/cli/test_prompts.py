@@ -52,21 +52,14 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return root
 
 
+def tried(there: Any, out: Any, number: int) -> list[Any]:
+    """Words that try the prompts."""
+    return ["prompts", "try", "--base", there / "base", "--prompts", there / "prompts.toml", "--out", out, "-n", number]
+
+
 def test_try_accept_fill(there: Any, tmp_path: Any) -> None:
     normals = ["--data", there / "parts", "--format", "folder"]
-    words = [
-        "prompts",
-        "try",
-        "--base",
-        there / "base",
-        "--prompts",
-        there / "prompts.toml",
-        "--out",
-        tmp_path,
-        "-n",
-        2,
-    ]
-    words += [*normals, *SETTINGS, "--features", there / "squeezenet.safetensors"]
+    words = [*tried(there, tmp_path, 2), *normals, *SETTINGS, "--features", there / "squeezenet.safetensors"]
     said = run(*words).output
     assert "1. skt background scratched (scratch): distance to normals 0." in said
     trials = read_trials(tmp_path)
@@ -101,20 +94,8 @@ def test_try_accept_fill(there: Any, tmp_path: Any) -> None:
 
 
 def test_prompts_are_tried_inside_the_users_images(there: Any, tmp_path: Any) -> None:
-    words = [
-        "prompts",
-        "try",
-        "--base",
-        there / "base",
-        "--prompts",
-        there / "prompts.toml",
-        "--out",
-        tmp_path,
-        "-n",
-        1,
-    ]
     run(
-        *words,
+        *tried(there, tmp_path, 1),
         "--inpaint",
         "--data",
         there / "parts",

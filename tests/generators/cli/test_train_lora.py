@@ -1,7 +1,4 @@
 import json
-import signal
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -12,6 +9,7 @@ from inout_aug.cli import app
 from inout_generators.common.losses import read_losses
 from inout_generators.lora.generator import LoRADiffusion
 from inout_generators.lora.tiny import tiny_stable_diffusion
+from support import kill_at
 
 runner = CliRunner()
 QUICK = ["--precision", "fp32", "--prior-images", "0", "--epochs", "1", "--size", "32x16", "--device", "cpu"]
@@ -118,26 +116,13 @@ def test_a_base_that_is_not_there(tmp_path):
     assert "there is no base at" in result.output
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX only")
 def test_a_killed_training_resumes_to_the_same_losses_and_files(base, parts, recipe, tmp_path):
     recipe.write_text(recipe.read_text() + "[training]\nlog_every = 1\ncheckpoint_every = 3\n")
     options = ["--data", str(parts), "--format", "ksdd2", "--scenario", str(recipe), *QUICK, "--epochs", "4"]
     # as many threads as the tests have: sums differ by their order
     command = "import torch; torch.set_num_threads(1); from inout_aug.cli import app; app()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", command, "train", "lora", "--base", base, "--out", tmp_path / "killed", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    for line in process.stdout:
-        if line.startswith("step 5 "):
-            break
-    else:
-        pytest.fail("the training ended before it was killed")
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    words = ["-c", command, "train", "lora", "--base", base, "--out", tmp_path / "killed", *options]
+    kill_at("step 5 ", words)
     assert not (tmp_path / "killed" / "lora_diffusion.json").exists()
     resumed = run(base, tmp_path / "killed", *options, "--resume")
     assert resumed.exit_code == 0, resumed.output

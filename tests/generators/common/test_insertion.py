@@ -1,5 +1,6 @@
 """Windows of hosts, and what is put back: nothing but the region changes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inout_generators.common.insertion import blend, window_anywhere, window_around
+from inout_aug.plugin import Request
+from inout_aug.sample import Origin, Sample
+from inout_generators.common.insertion import Window, answered, blend, put_back, window_anywhere, window_around
 
 SIDES = st.integers(16, 80)
 
@@ -84,3 +87,29 @@ def test_what_does_not_fit_is_refused() -> None:
         blend(host, np.zeros((16, 17, 1)), np.ones((16, 16), np.uint8))
     with pytest.raises(ValueError, match="not finite"):
         blend(host, np.full((16, 16, 1), np.nan), np.ones((16, 16), np.uint8))
+
+
+def test_what_is_put_back_lies_in_its_window_and_region() -> None:
+    host = np.full((20, 30, 1), 200, np.uint8)
+    region = np.zeros((16, 16), np.uint8)
+    region[3, 4:9] = 2
+    image, mask = put_back(host, Window(2, 10, 16, 16), np.zeros((16, 16, 1)), region, feather=3)
+    assert (host == 200).all()
+    assert (image[5, 14:19] == 0).all()
+    assert (image == 0).sum() == (mask == 2).sum() == 5
+    assert set(np.unique(image)) == {0, 200}
+    assert mask[5, 14] == 2
+
+
+def test_requests_are_answered_in_their_order_whatever_is_made_together() -> None:
+    host = np.zeros((16, 16, 1), np.uint8)
+    requests = [Request(seed=k, height=16, width=16, host=host if k in (1, 2) else None) for k in range(5)]
+    together: list[list[int]] = []
+
+    def make(these: Sequence[Request]) -> list[Sample]:
+        together.append([request.seed for request in these])
+        return [Sample(host, host[..., 0], 1, Origin(seed=(request.seed,))) for request in these]
+
+    samples = answered(requests, whole=make, inserted=make)
+    assert [sample.origin.seed for sample in samples] == [(0,), (1,), (2,), (3,), (4,)]
+    assert together == [[0, 3, 4], [1, 2]]

@@ -1,7 +1,6 @@
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +14,7 @@ from inout_aug.seeding import stream
 from inout_generators.common.checkpoints import CheckpointError, write_tensors
 from inout_generators.common.losses import read_losses
 from inout_generators.common.training import CHECKPOINT, LOSSES, Settings, TrainingDiverged, train
+from support import kill_at
 
 SETTINGS = Settings(steps=12, learning_rate=1e-2, warmup=2, schedule="cosine", ema=0.8, log_every=4, checkpoint_every=5)
 
@@ -142,22 +142,8 @@ train(model, loss, Settings(steps=2000, log_every=1, checkpoint_every=7), Path(s
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX only")
 def test_a_killed_training_resumes_to_the_same_losses(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path / "killed")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    for line in process.stdout:
-        if line.startswith("step 30 "):
-            break
-    else:
-        pytest.fail("the training ended before it was killed")
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    kill_at("step 30 ", ["-c", KILLED, tmp_path / "killed"])
     reached = len(read_losses(tmp_path / "killed" / LOSSES))
     assert reached >= 30
     settings = Settings(steps=reached + 10, log_every=1, checkpoint_every=7)
