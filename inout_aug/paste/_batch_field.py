@@ -14,8 +14,6 @@ from torch import Tensor
 # Per lattice cell, at the finest cells: there a field is off by up to 0.05, at twice as large ones by 0.015 (measured).
 _SAMPLES = 5
 _WORD = 0xFFFFFFFF
-# That the CPU samples at a time, in memory that then is used again: fresh memory costs more than the work in it.
-_PIXELS = 1 << 18
 
 
 def rotated_fields(
@@ -61,21 +59,13 @@ def rotated_fields(
     # from the picture's centre in pixels to the canvas, whose edges are at -1 and 1
     scale_y, scale_x = 2 * per_pixel_y / extent_y, 2 * per_pixel_x / extent_x
     turn = torch.stack([-scale_x * sine, scale_x * cosine, scale_y * cosine, scale_y * sine], 1)
-    eager = cells.device.type == "cpu" and not torch.compiler.is_compiling()
-    some = max(1, _PIXELS // (height * width)) if eager else len(seed)
-    parts = zip(*(torch.split(values, some) for values in (left, right, turn)), strict=True)
-    return torch.cat([_turned(a, b, c, size=size) for a, b, c in parts])
-
-
-def _turned(left: Tensor, right: Tensor, turn: Tensor, *, size: tuple[int, int]) -> Tensor:
-    """Return the canvases `left @ right`, sampled at the pixels of turned pictures."""
     canvas = torch.bmm(left, right)
-    y, x = (torch.arange(side, device=turn.device, dtype=torch.float32) - (side - 1) / 2 for side in size)
-    x_by_y, x_by_x, y_by_y, y_by_x = turn[:, :, None].unbind(1)
-    columns = (x_by_y * y)[:, :, None] + (x_by_x * x)[:, None]
-    rows = (y_by_y * y)[:, :, None] + (y_by_x * x)[:, None]
-    at = torch.stack([columns, rows], 3)
+    y, x = (torch.arange(side, device=cells.device, dtype=torch.float32) - (side - 1) / 2 for side in size)
+    by_y, by_x = (turn[:, first::2, None] * side for first, side in enumerate((y, x)))
+    # columns in one plane of memory and rows in the other, which is several times faster than pairs
+    at = by_y.mT[:, :, None] + by_x.mT[:, None]
     return F.grid_sample(canvas[:, None], at, mode="bilinear", padding_mode="border", align_corners=True)[:, 0]
+
 
 
 def gradients(seed: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:

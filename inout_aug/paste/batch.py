@@ -26,6 +26,8 @@ BatchForeground: TypeAlias = Callable[[Tensor], Tensor]
 
 # A field that hardly reaches the threshold is cut at this depth below its maximum, as a share of its range.
 _DEPTH = 0.1
+# Of fields that the CPU draws at a time, in memory that then is used again: fresh memory costs more than the work.
+_PIXELS = 1 << 18
 
 
 class BatchPaste(nn.Module):
@@ -230,9 +232,11 @@ class BatchPaste(nn.Module):
         # normals first, in the order drawn; how many are due is known to the device alone
         hosts = torch.argsort(draws.order + len(flat) * ~normal)[: len(slots.seed)]
         due = torch.arange(len(hosts), device=hosts.device) < draws.due(normal.sum())
-        painted = self._masks(images, hosts, slots, due)
-        # on the CPU the painted pixels alone: to find them on other devices would mean to wait
         sparse = images.device.type == "cpu" and not torch.compiler.is_compiling()
+        some = max(1, _PIXELS // images[0, 0].numel()) if sparse else len(hosts)
+        parts = zip(*(values.split(some) for values in (hosts, due, *slots)), strict=True)
+        painted = torch.cat([self._masks(images, these, are, Slots._make(those)) for these, are, *those in parts])
+        # on the CPU the painted pixels alone: to find them on other devices would mean to wait
         slot, y, x = painted.nonzero(as_tuple=True) if sparse else everywhere(painted)
         number, pixel, where = pick(hosts, slot), y * images.shape[3] + x, (slot, y, x)
         written = [(images, self._mix(images, hosts, slots, where, read(images, number, pixel)))]
@@ -248,7 +252,7 @@ class BatchPaste(nn.Module):
         flat[hosts] = torch.where(painted.amax((1, 2)), positive, flat[hosts])
         return (images, labels) if masks is None else (images, labels, masks)
 
-    def _masks(self, images: Tensor, hosts: Tensor, slots: Slots, due: Tensor) -> Tensor:
+    def _masks(self, images: Tensor, hosts: Tensor, due: Tensor, slots: Slots) -> Tensor:
         """Return where each slot's defect lies, bool (K, H, W): nowhere if it is not due or has no foreground."""
         cells, size = torch.stack([slots.cells_y, slots.cells_x], 1), (images.shape[2], images.shape[3])
         finest = self.ranges.finest(size)
