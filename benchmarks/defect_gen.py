@@ -121,13 +121,14 @@ def measure_speed(arguments: argparse.Namespace, data: Data, features: Features)
     contenders = {
         "ours": DefectGen.from_pretrained(arguments.checkpoint),
         "ours, 50 steps": DefectGen.from_pretrained(arguments.checkpoint, steps=50),
+        "ours, DPM-Solver++": DefectGen.from_pretrained(arguments.checkpoint, sampler="dpm++"),
     }
     if not arguments.without_released:
         contenders["released procedure"] = DefectGen.from_pretrained(
             arguments.checkpoint, sampler="official", steps=1000, batch_size=4
         )
     if arguments.plain is not None:
-        contenders["one plain large net, 50 steps"] = DefectGen.from_pretrained(arguments.plain, steps=50)
+        contenders["one plain large net"] = DefectGen.from_pretrained(arguments.plain)
     height, width = contenders["ours"].size
     channels = contenders["ours"].encoding.image_channels
     made: dict[str, list[Sample]] = {name: [] for name in contenders}

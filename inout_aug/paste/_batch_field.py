@@ -67,7 +67,6 @@ def rotated_fields(
     return F.grid_sample(canvas[:, None], at, mode="bilinear", padding_mode="border", align_corners=True)[:, 0]
 
 
-
 def gradients(seed: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
     """Return unit gradients on a lattice: hashed from integers alone, so that they are the same on every device.
 

@@ -234,7 +234,7 @@ class BatchPaste(nn.Module):
         due = torch.arange(len(hosts), device=hosts.device) < draws.due(normal.sum())
         sparse = images.device.type == "cpu" and not torch.compiler.is_compiling()
         some = max(1, _PIXELS // images[0, 0].numel()) if sparse else len(hosts)
-        parts = zip(*(values.split(some) for values in (hosts, due, *slots)), strict=True)
+        parts = zip(*(torch.split(values, some) for values in (hosts, due, *slots)), strict=True)
         painted = torch.cat([self._masks(images, these, are, Slots._make(those)) for these, are, *those in parts])
         # on the CPU the painted pixels alone: to find them on other devices would mean to wait
         slot, y, x = painted.nonzero(as_tuple=True) if sparse else everywhere(painted)

@@ -95,7 +95,7 @@ class DefectGen:
         size: tuple[int, int],
         crop: bool = False,
         switch_t: int = SWITCH_T,
-        sampler: Sampler = "dpm++",
+        sampler: Sampler = "ddim",
         steps: int = 20,
         schedule: CosineSchedule | None = None,
         regions: Regions = "generated",

@@ -32,10 +32,10 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, N, width) to the same shape."""
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Map (B, N, width) to the same shape; `bias`, (heads, N, N), is added to how much tokens look at others."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(query, key, value)
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=None if bias is None else bias[None])
         return self.proj(seen.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
@@ -81,10 +81,10 @@ class Block(nn.Module):
         """Return what a condition (B, width) does to the block: (B, 6, width)."""
         return self.adaLN_modulation(condition).unflatten(-1, (6, -1))  # type: ignore[no-any-return]
 
-    def attend(self, x: Tensor, modulation: Tensor) -> Tensor:
-        """Map tokens (B, N, width) through the first half."""
+    def attend(self, x: Tensor, modulation: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Map tokens (B, N, width) through the first half; for `bias` see `Attention`."""
         shift, scale, gate = modulation[:, :3, None].unbind(1)
-        return x + gate * self.attn(modulated(x, shift, scale))  # type: ignore[no-any-return]
+        return x + gate * self.attn(modulated(x, shift, scale), bias)  # type: ignore[no-any-return]
 
     def think(self, x: Tensor, modulation: Tensor) -> Tensor:
         """Map tokens (B, N, width) through the second half."""

@@ -7,14 +7,33 @@ Dhariwal, "Improved DDPM" (2021), section 3.1, which DiT was trained with. Coeff
 from __future__ import annotations
 
 import math
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from inout_generators.common.schedule import Schedule
 
+Predicts: TypeAlias = Literal["noise", "velocity"]
+
 # half the width of a grey level in [-1, 1]
 _HALF_LEVEL = 1 / 255
+
+
+def noise_told(schedule: Schedule, x: Tensor, said: Tensor, t: Tensor, predicts: Predicts) -> Tensor:
+    """Return the noise in x_t that a net means, (B, C, H, W).
+
+    Args:
+        schedule: Which the net was trained with.
+        x: x_t, (B, C, H, W).
+        said: First channels of the net's output.
+        t: Timesteps, int64 (B,).
+        predicts: What they are: the noise, or the velocity, sqrt(ᾱ) noise - sqrt(1 - ᾱ) x0 (Salimans and Ho, 2022).
+    """
+    if predicts == "noise":
+        return said
+    image, rest = _coefficients(schedule, x, t)
+    return image * said + rest * x
 
 
 def clean(schedule: Schedule, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:

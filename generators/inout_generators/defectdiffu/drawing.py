@@ -157,7 +157,9 @@ class Drawing:
             known = Known(torch.stack([start.x0 for start in starts]), torch.stack([start.held for start in starts]))
         with torch.inference_mode():
             asked = [task.asked for task in tasks]
-            guided = Guided(self.net, self.text, asked, times, mode=self.mode, null_product=self.null_product)
+            guided = Guided(
+                self.net, self.text, asked, times, self.schedule, mode=self.mode, null_product=self.null_product
+            )
             latents = sample(
                 guided,
                 self.schedule,

@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from inout_generators.common.schedule import Schedule
+from inout_generators.defectdiffu.diffusion import noise_told
 from inout_generators.defectdiffu.model import Conditions, DefectDiffuTransformer
 from inout_generators.defectdiffu.names import GOOD, NULL_PRODUCT, prompts
 from inout_generators.defectdiffu.text import TextEncoder
@@ -122,6 +124,7 @@ class Guided:
         text: Gives prompts their vectors.
         asked: What each sample is to show.
         times: Timesteps that will be visited.
+        schedule: Which the net was trained with.
         mode: See `evaluations`.
         null_product: The word for any product.
 
@@ -135,11 +138,13 @@ class Guided:
         text: TextEncoder,
         asked: Sequence[Asked],
         times: Sequence[int],
+        schedule: Schedule,
         *,
         mode: Mode = "eq4",
         null_product: str = NULL_PRODUCT,
     ) -> None:
         self._net, self._mode, self.device = net, mode, net.y_embedders.weight.device
+        self._times, self._schedule = list(times), schedule
         told = [evaluations(mode, each.defect, each.product, null_product) for each in asked]
         known = list(dict.fromkeys(itertools.chain(*told)))
         # each by itself, since other batch sizes give other last bits
@@ -168,9 +173,12 @@ class Guided:
         conditions = self._conditions.take(rows[self._tellers].flatten(), rows.flatten(), rows.flatten())
         z = x.to(conditions.final.dtype).repeat(len(self._tellers), 1, 1, 1)
         said = self._net.denoise(z, conditions, self._branches)
-        noise, variance = said.out.float().reshape(-1, len(x), *said.out.shape[1:]).chunk(2, 2)
-        guided = combined(self._mode, noise, self._w_product, self._w_defect)
-        return guided, variance[-1], said.mask_latent[-len(x) :].float()
+        told, variance = said.out.float().reshape(-1, len(x), *said.out.shape[1:]).chunk(2, 2)
+        guided = combined(self._mode, told, self._w_product, self._w_defect)
+        # the weights add up to 1, so it makes no difference which of the two is guided
+        at = torch.full((len(x),), self._times[step])
+        noise = noise_told(self._schedule, x, guided, at, self._net.config["predicts"])
+        return noise, variance[-1], said.mask_latent[-len(x) :].float()
 
     def _told(self, text: TextEncoder, told: Told, times: Sequence[int]) -> Conditions:
         """Return what a defect and a product do to each layer at all timesteps."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from inout_generators.common.schedule import LinearSchedule, Schedule, spread_timesteps
 from inout_generators.defectdiffu.conditions import DoubleFree
 from inout_generators.defectdiffu.data import Products
-from inout_generators.defectdiffu.diffusion import variational_bound
+from inout_generators.defectdiffu.diffusion import noise_told, variational_bound
 from inout_generators.defectdiffu.model import DefectDiffuTransformer, Prediction
 from inout_generators.defectdiffu.names import Prompts
 from inout_generators.defectdiffu.spaces import Space, mask_images
@@ -27,11 +27,12 @@ class Learner(nn.Module):
     Args:
         net: Told by vectors.
         text: Turns prompts into them.
+        schedule: Of the noise.
     """
 
-    def __init__(self, net: DefectDiffuTransformer, text: TextEncoder) -> None:
+    def __init__(self, net: DefectDiffuTransformer, text: TextEncoder, schedule: Schedule) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.schedule = net, schedule
         learns = isinstance(text, nn.Module) and any(weight.requires_grad for weight in text.parameters())
         self.text = text if learns else None
         # in a list, so that a frozen encoder is no part of the module and its checkpoints
@@ -47,7 +48,9 @@ class Learner(nn.Module):
         """Predict noise, variance and mask of latents (B, C, H, W) at timesteps (B,), told B times three prompts."""
         defect, product, fusion = (self._vectors(texts).to(z.device) for texts in zip(*told, strict=True))
         prediction: Prediction = self.net(z, t, defect, product, fusion)
-        return prediction
+        said, variance = prediction.out.float().chunk(2, 1)
+        noise = noise_told(self.schedule, z, said, t, self.net.config["predicts"])
+        return prediction._replace(out=torch.cat([noise, variance], 1))
 
     def _vectors(self, texts: Sequence[str]) -> Tensor:
         if self.text is not None:

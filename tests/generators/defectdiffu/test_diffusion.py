@@ -18,6 +18,7 @@ from inout_generators.defectdiffu.diffusion import (
     clean,
     learned_range,
     noise_in,
+    noise_told,
     posterior,
     variational_bound,
 )
@@ -56,6 +57,14 @@ def test_a_step_is_that_of_diffusers(steps: int) -> None:
 def test_noise_and_image_say_the_same() -> None:
     x, x0, t = drawn(0), drawn(1), torch.tensor([10, 900])
     torch.testing.assert_close(clean(T1000, x, noise_in(T1000, x, x0, t), t), x0, rtol=1e-3, atol=1e-3)
+
+
+def test_a_velocity_tells_the_noise() -> None:
+    x0, noise, t = torch.randn(4, 3, 5, 6), torch.randn(4, 3, 5, 6), torch.tensor([0, 10, 500, 999])
+    x = T1000.add_noise(x0, noise, t)
+    image, rest = (factor.float().reshape(-1, 1, 1, 1) for factor in T1000.coefficients(t))
+    torch.testing.assert_close(noise_told(T1000, x, image * noise - rest * x0, t, "velocity"), noise)
+    assert noise_told(T1000, x, noise, t, "noise") is noise
 
 
 def test_v_moves_the_variance_between_its_bounds() -> None:

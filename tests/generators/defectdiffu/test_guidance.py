@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
+from inout_generators.common.schedule import LinearSchedule
 from inout_generators.defectdiffu.guidance import Asked, Guided, Mode, combined, evaluations
 from inout_generators.defectdiffu.model import DefectDiffuTransformer
 from inout_generators.defectdiffu.names import prompts
@@ -68,7 +69,7 @@ def test_one_batch_is_what_single_evaluations_say(mode: Mode) -> None:
     asked = [Asked("metal nut", "crack", 1.0, 2.0), Asked("wood", "crack", 0.5, 0.3)]
     x, rows = torch.randn(2, 4, 8, 12), []
     net.final_layer.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
-    found = Guided(net, text, asked, TIMES, mode=mode)(x, 1)
+    found = Guided(net, text, asked, TIMES, LinearSchedule(), mode=mode)(x, 1)
     assert rows == [CALLS[mode] * len(asked)]
     said = []
     for several in zip(*(evaluations(mode, each.defect, each.product) for each in asked), strict=True):
@@ -81,10 +82,25 @@ def test_one_batch_is_what_single_evaluations_say(mode: Mode) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@torch.no_grad()
+def test_a_net_that_predicts_velocities_is_guided_alike(mode: Mode) -> None:
+    net, text = parts()
+    schedule, x, asked = LinearSchedule(), torch.randn(1, 4, 8, 12), [Asked("metal nut", "crack", 1.3, 2.0)]
+    said, variance, mask = Guided(net, text, asked, TIMES, schedule, mode=mode)(x, 0)
+    net.register_to_config(predicts="velocity")
+    noise, *same = Guided(net, text, asked, TIMES, schedule, mode=mode)(x, 0)
+    torch.testing.assert_close(same, [variance, mask])
+    # velocity and noised image are a turn of noise and image
+    image, rest = (float(factor) for factor in schedule.coefficients(torch.tensor(TIMES[0])))
+    torch.testing.assert_close(noise, image * said + rest * x)
+
+
 @torch.no_grad()
 def test_the_null_product_is_a_field() -> None:
     net, _ = parts()
     text = NamedEmbedding(products=["wood"], defects=["crack"], dim=16, null_product="object").eval()
-    Guided(net, text, [Asked("wood", "crack")], TIMES, null_product="object")(torch.zeros(1, 4, 4, 4), 0)
+    asked, schedule = [Asked("wood", "crack")], LinearSchedule()
+    Guided(net, text, asked, TIMES, schedule, null_product="object")(torch.zeros(1, 4, 4, 4), 0)
     with pytest.raises(ValueError, match="industry"):
-        Guided(net, text, [Asked("wood", "crack")], TIMES)
+        Guided(net, text, asked, TIMES, schedule)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from inout_generators.common.checkpoints import load_net, save_net
-from inout_generators.defectdiffu.model import DefectDiffuTransformer, positions, preset
+from inout_generators.defectdiffu.blocks import Attention
+from inout_generators.defectdiffu.model import DefectDiffuTransformer, neighbours, positions, preset
 
 DEFECT_BLOCKS = 2
 
@@ -49,7 +50,15 @@ def test_refuses_what_are_no_whole_patches(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"depths": (1, 1)}, {"depths": (1, 0, 1)}, {"heads": 5}, {"width": 6, "heads": 3}, {"gelu": "relu"}]
+    "wrong",
+    [
+        {"depths": (1, 1)},
+        {"depths": (1, 0, 1)},
+        {"heads": 5},
+        {"width": 6, "heads": 3},
+        {"gelu": "relu"},
+        {"locality": -1.0},
+    ],
 )
 def test_refuses_what_is_no_net(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="got"):
@@ -123,3 +132,36 @@ def test_half_precision_keeps_the_attention_a_distribution() -> None:
     with torch.no_grad():
         said = model(z.bfloat16(), t, *(text.bfloat16() for text in texts))
     torch.testing.assert_close(said.attention.sum((1, 2)), torch.full((2,), float(DEFECT_BLOCKS)))
+
+
+def test_heads_start_out_looking_at_one_neighbour_each() -> None:
+    rows, columns, heads = 7, 8, 9
+    looked = neighbours(rows, columns, heads, 2.0, torch.device("cpu")).softmax(-1)
+    middle = 3 * columns + 4
+    seen = [divmod(int(each.argmax()), columns) for each in looked[:, middle]]
+    around = {(y, x) for y in (2, 3, 4) for x in (3, 4, 5)} - {(3, 4)}
+    assert set(seen) == around
+    assert seen[8] == seen[0] == (2, 4)
+    torch.testing.assert_close(looked[:, middle].amax(-1), torch.full((heads,), 0.62), atol=0.01, rtol=0)
+
+
+def test_a_layer_of_high_locality_is_a_convolution() -> None:
+    torch.manual_seed(0)
+    layer, tokens = Attention(16, 8), torch.randn(1, 25, 16, requires_grad=True)
+    layer(tokens, neighbours(5, 5, 8, 30.0, torch.device("cpu")))[0, 12].sum().backward()
+    reached = tokens.grad[0].abs().amax(-1).reshape(5, 5) > 1e-6
+    expected = torch.zeros(5, 5, dtype=torch.bool)
+    expected[1:4, 1:4] = True
+    expected[2, 2] = False
+    torch.testing.assert_close(reached, expected)
+
+
+@torch.no_grad()
+def test_locality_is_part_of_the_net_and_of_its_folder(tmp_path: Path) -> None:
+    near, far = net(locality=2.0), net()
+    save_net(near, tmp_path)
+    again = load_net(DefectDiffuTransformer, tmp_path)
+    assert again.config["locality"] == 2.0
+    said = near(*inputs())
+    torch.testing.assert_close(again(*inputs()).out, said.out, rtol=0, atol=0)
+    assert not torch.allclose(far(*inputs()).out, said.out)
