@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ from evidence.leaks import refuse_leaks, refuse_other_product
 from evidence.splits import read_parts
 from rich.console import Console
 from rich.progress import track
-from segmenting.arms import Arm, Section, sections
+from segmenting.arms import Arm, Maker, Section, sections
 from segmenting.networks import NETWORKS, build
 from segmenting.report import draw_curves, key_of, page
 from segmenting.scores import measure
 from segmenting.training import Crop, Recipe, predict, train
 
+from inout_aug import CopyPaste
 from inout_aug.cache import CachedSampler
 from inout_aug.cli._data import Format, open_product
 from inout_aug.cli._members import create_members
@@ -40,6 +42,7 @@ from inout_aug.cli._record import Record
 from inout_aug.plugin import Member, fingerprint_of
 
 VERSIONS = ("inout-aug", "torch", "segmentation-models-pytorch", "numpy", "opencv-python-headless")
+_COPY = "copy"
 _STRIDE = 32  # of the deepest features: sides are multiples of it
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -71,7 +74,7 @@ def main() -> None:
             "width": options.width,
             "recipe": {name: getattr(options, name) for name in ("steps", "batch", "crop")},
             "learning_rates": NETWORKS,
-            "generators": {name: fingerprint_of(maker) for name, maker in makers.items()},
+            "generators": {name: fingerprint_of(make(training)) for name, make in makers.items()},
             "weights": {name: path.name for name, path in options.weights.items()},
             "data": {"training": training.digest(), "scored": scored.digest()},
             "counts": {
@@ -109,7 +112,7 @@ def run(
     seed: int,
     training: Images,
     scored: Images,
-    makers: list[Member],
+    makers: list[Maker],
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Train once and score."""
@@ -162,19 +165,27 @@ def _size(options: argparse.Namespace) -> tuple[int, int]:
     return max(_STRIDE, round(height / _STRIDE) * _STRIDE), max(_STRIDE, round(width / _STRIDE) * _STRIDE)
 
 
-def _makers(options: argparse.Namespace, training: Images, scored: Images) -> dict[str, Member]:
-    """Return what makes the synthetic defects.
+def _makers(options: argparse.Namespace, training: Images, scored: Images) -> dict[str, Maker]:
+    """Return what makes the synthetic defects; "copy" those of the training's own real ones.
 
     Raises:
         ValueError: The cache shows scored images, or another product.
     """
-    makers = create_members(options.generators, {"textures": options.textures})
+    named = [name for name in options.generators if name != _COPY]
+    members = create_members(named, {"textures": options.textures})
+    makers: dict[str, Maker] = {name: partial(_given, member) for name, member in members.items()}
+    if _COPY in options.generators:
+        makers[_COPY] = CopyPaste.from_dataset
     if options.cache is not None:
         cached = CachedSampler(options.cache, repeat=True, lossy=True)
         refuse_other_product(training, scored, cached.cache)
         refuse_leaks(scored, cached.cache)
-        makers[cached.name] = cached
+        makers[cached.name] = partial(_given, cached)
     return makers
+
+
+def _given(member: Member, _: Images) -> Member:
+    return member
 
 
 def parse() -> argparse.Namespace:
@@ -194,7 +205,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=int)
     parser.add_argument("--shots", type=int, default=5, help="real defects where there are few")
     parser.add_argument("--score", choices=["test", "validation"], default="test")
-    parser.add_argument("--generators", nargs="+", default=["memseg"], help="make the synthetic defects")
+    parser.add_argument("--generators", nargs="+", default=["memseg", _COPY], help="make the synthetic defects")
     parser.add_argument("--textures", type=Path, help="folder of texture pictures, for memseg")
     parser.add_argument("--cache", help="of in-distribution samples, for the other half of the synthetic defects")
     parser.add_argument("--weights", nargs="*", default=[], metavar="NETWORK=FILE", help="encoders' pretrained weights")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from evidence.images import Images
 
@@ -11,6 +12,9 @@ from inout_aug import InOutAugment
 from inout_aug.dataset import InOutDataset
 from inout_aug.datasets import Item
 from inout_aug.plugin import Member
+
+# what makes synthetic defects, given the real samples of a training
+Maker: TypeAlias = Callable[[Images], Member]
 
 RATIOS = (0.0, 0.2, 0.5, 1.0, 2.0, 3.0)
 NORMALS = (0.0, 0.2, 1.0, 2.0, 3.0)
@@ -42,12 +46,13 @@ class Arm:
         return f"{real}, {self.ratio:g}x synthetic" if self.ratio else f"{real}, no synthetic"
 
     def wrap(
-        self, training: Images, makers: Sequence[Member], seed: int, transform: Callable[[Item], Item] | None = None
+        self, training: Images, makers: Sequence[Maker], seed: int, transform: Callable[[Item], Item] | None = None
     ) -> InOutDataset:
         """Return the training set: defects chosen by seed, synthetic ones, and normals; transformed item by item."""
         real = training.shots(self.shots, seed)
         added = round(self.ratio * sum(real.targets)) if self.uniform is None else None
-        augment = InOutAugment(generators=makers, n_aug=added, uniform=self.uniform, normals=self.normals, seed=seed)
+        members = [make(real) for make in makers]
+        augment = InOutAugment(generators=members, n_aug=added, uniform=self.uniform, normals=self.normals, seed=seed)
         return augment(real, transform=transform, transform_on="item")
 
 

@@ -19,18 +19,34 @@ def images():
     return Images.read(surfaces, SIZE)
 
 
+def strokes(real):
+    return StrokePaste()
+
+
 def test_arms_hold_what_they_say(images):
     positives = 4
     for ratio in (0.0, 0.5, 2.0):
-        train_set = Arm(shots=positives, ratio=ratio).wrap(images, [StrokePaste()], 0)
+        train_set = Arm(shots=positives, ratio=ratio).wrap(images, [strokes], 0)
         added = round(ratio * positives)
         assert len(train_set) == 2 * (positives + added)
         assert train_set.targets.mean() == 0.5
         assert len(train_set) - train_set.n_real == added
-    filled = Arm(shots=positives, uniform=9, normals=0.0).wrap(images, [StrokePaste()], 0)
+    filled = Arm(shots=positives, uniform=9, normals=0.0).wrap(images, [strokes], 0)
     assert filled.targets.tolist() == [1] * 9
-    everything = Arm(shots=None, ratio=1.0, normals=0.0).wrap(images, [StrokePaste()], 0)
+    everything = Arm(shots=None, ratio=1.0, normals=0.0).wrap(images, [strokes], 0)
     assert len(everything) == 2 * sum(images.targets)
+
+
+def test_makers_see_the_shots_alone(images):
+    seen = []
+
+    def maker(real):
+        seen.append(real.targets)
+        return StrokePaste()
+
+    Arm(shots=3, ratio=1.0).wrap(images, [maker], 0)
+    Arm(shots=None, ratio=1.0).wrap(images, [maker], 0)
+    assert [sum(targets) for targets in seen] == [3, sum(images.targets)]
 
 
 def test_sections_compare_with_their_first_arm_and_share_arms():
@@ -98,7 +114,7 @@ def test_training_learns_and_repeats(images):
     scores = []
     for _ in range(2):
         torch.manual_seed(0)
-        dataset = Arm(shots=8).wrap(images, [StrokePaste()], 0, Crop(32))
+        dataset = Arm(shots=8).wrap(images, [strokes], 0, Crop(32))
         network = train(build("unet", width=4), dataset, recipe, 0)
         logits = predict(network, images, "cpu")
         masks = np.stack([item["mask"] for item in images.items])
