@@ -51,12 +51,14 @@ def append_boxes(old: Any, found: Sequence[Instance], box_format: BoxFormat, siz
     """Return boxes with new ones after them, in their own container; `tv_tensors.BoundingBoxes` in their own format.
 
     Raises:
-        ValueError: `old` is a BoundingBoxes of another canvas.
+        ValueError: `old` is a BoundingBoxes of another canvas, or holds whole numbers, where shares are 0.
     """
     from torchvision import tv_tensors
     from torchvision.transforms.v2.functional import convert_bounding_box_format
 
     if not isinstance(old, tv_tensors.BoundingBoxes):
+        if box_format == "yolo" and isinstance(old, Tensor | np.ndarray) and not _is_float(old):
+            raise ValueError(f"boxes in 'yolo' format are shares of the image's sides; got {old.dtype}. Make them float")
         return append(old, boxes_of(found, box_format, size))
     if tuple(old.canvas_size) != size:
         raise ValueError(f"the boxes have canvas_size={tuple(old.canvas_size)}, but the image has {size}")
@@ -76,15 +78,19 @@ def append(old: Any, new: NDArray[Any]) -> Any:
     """
     if isinstance(old, Tensor):
         plain, added = old.as_subclass(Tensor), torch.from_numpy(new).to(old.device)
-        kind = added.dtype if _is_untyped(len(old), plain.is_floating_point(), new) else plain.dtype
+        kind = added.dtype if _is_untyped(old, new) else plain.dtype
         joined = torch.cat([plain.reshape(-1, *new.shape[1:]).to(kind), added.to(kind)])
         return containers.wrap_like(joined, old)
     if isinstance(old, np.ndarray):
-        dtype = new.dtype if _is_untyped(len(old), old.dtype.kind == "f", new) else old.dtype
+        dtype = new.dtype if _is_untyped(old, new) else old.dtype
         return np.concatenate([old.reshape(-1, *new.shape[1:]).astype(dtype), new.astype(dtype)])
     return type(old)([*old, *(list(new) if new.ndim > 2 else new.tolist())])
 
 
-def _is_untyped(length: int, is_float: bool, new: NDArray[Any]) -> bool:
+def _is_untyped(old: Tensor | NDArray[Any], new: NDArray[Any]) -> bool:
     """Return whether a column is like `torch.tensor([])`, whose float type says nothing of whole numbers to come."""
-    return length == 0 and is_float and new.dtype.kind != "f"
+    return len(old) == 0 and _is_float(old) and new.dtype.kind != "f"
+
+
+def _is_float(column: Tensor | NDArray[Any]) -> bool:
+    return column.is_floating_point() if isinstance(column, Tensor) else column.dtype.kind == "f"

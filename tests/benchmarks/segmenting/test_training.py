@@ -45,7 +45,7 @@ def test_makers_see_the_shots_alone(images):
         return StrokePaste()
 
     Arm(shots=3, ratio=1.0).wrap(images, [maker], 0)
-    Arm(shots=None, ratio=1.0).wrap(images, [maker], 0)
+    Arm(shots=None, ratio=1.0, normals=0.0).wrap(images, [maker], 0)
     assert [sum(targets) for targets in seen] == [3, sum(images.targets)]
 
 
