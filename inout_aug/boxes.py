@@ -58,7 +58,9 @@ def append_boxes(old: Any, found: Sequence[Instance], box_format: BoxFormat, siz
 
     if not isinstance(old, tv_tensors.BoundingBoxes):
         if box_format == "yolo" and isinstance(old, Tensor | np.ndarray) and not _is_float(old):
-            raise ValueError(f"boxes in 'yolo' format are shares of the image's sides; got {old.dtype}. Make them float")
+            raise ValueError(
+                f"boxes in 'yolo' format are shares of the image's sides; got {old.dtype}. Make them float"
+            )
         return append(old, boxes_of(found, box_format, size))
     if tuple(old.canvas_size) != size:
         raise ValueError(f"the boxes have canvas_size={tuple(old.canvas_size)}, but the image has {size}")
