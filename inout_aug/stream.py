@@ -24,7 +24,8 @@ from inout_aug.seeding import check_state, permuted
 # synthetic samples come in this rhythm of generators, over and over, so that shares are exact in any such stretch
 PERIOD = 1000
 _HOST_BUFFER = 64
-_MAX_WORKERS = 4096
+# passes are counted for each worker of each rank: forked ranks share the memory that this is done in
+_COUNTED = 4096
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,7 +94,7 @@ class InOutIterableDataset(Wrapper, IterableDataset[Any]):
         seed: int,
         resample: bool,
     ) -> None:
-        self._wrap(dataset, injector, draws=_MAX_WORKERS, seed=seed, resample=resample)
+        self._wrap(dataset, injector, draws=_COUNTED, seed=seed, resample=resample)
         self.ratio = ratio
         self._rhythm = rhythm
         self._world = (1, 0)
@@ -125,13 +126,13 @@ class InOutIterableDataset(Wrapper, IterableDataset[Any]):
         A wrapped dataset with a `state_dict` of its own, as a streaming Hugging Face dataset, goes on nearby; any other
         is read again from its start, which must give the same order.
         """
-        shard, shards, worker = self._shard()
+        shard, shards = self._shard()
         now = self._pass or _Pass()
         return {
             "seed": self.seed,
             "ratio": self.ratio,
             "shard": [shard, shards],
-            "epoch": self._clock.peek(worker) if now.epoch is None else now.epoch,
+            "epoch": self._clock.peek(shard % _COUNTED) if now.epoch is None else now.epoch,
             "told": self._clock.told is not None,
             "begin": asdict(now.anchors[0]),
             "skip": max(now.skip, now.at.given) - now.anchors[0].given,
@@ -147,11 +148,11 @@ class InOutIterableDataset(Wrapper, IterableDataset[Any]):
         Raises:
             ValueError: It was saved with another seed, ratio, number of workers or ranks.
         """
-        shard, shards, worker = self._shard()
+        shard, shards = self._shard()
         check_state(state, seed=self.seed, ratio=self.ratio, shard=[shard, shards])
         if state["told"] and self._clock.told is None:
             self.set_epoch(state["epoch"])
-        self._clock.count_from(worker, state["epoch"] + 1)
+        self._clock.count_from(shard % _COUNTED, state["epoch"] + 1)
         begin = _Place(**state["begin"])
         self._resumed = _Pass(
             state["epoch"], begin.given + state["skip"], (begin, begin), replace(begin, source=None), state["done"]
@@ -160,11 +161,11 @@ class InOutIterableDataset(Wrapper, IterableDataset[Any]):
             self._resumed = None
 
     def _read(self, now: _Pass) -> Iterator[Any]:
-        shard, shards, worker = self._shard()
+        shard, shards = self._shard()
         if now.done:
             return
         if now.epoch is None:
-            now.epoch = self._clock.tick(worker)
+            now.epoch = self._clock.tick(shard % _COUNTED)
         layout, rule = self._injector.layout, self._injector.rule
         source, items = _open(self.dataset, now.anchors[0].source)
         at = now.at
@@ -197,12 +198,12 @@ class InOutIterableDataset(Wrapper, IterableDataset[Any]):
         if at.count and self.ratio and not at.normals:
             raise ValueError(f"none of {at.count} samples was normal, label {rule.normal}, so none was painted on")
 
-    def _shard(self) -> tuple[int, int, int]:
-        """Return this worker's number among all of all ranks, how many there are, and its number on its rank."""
+    def _shard(self) -> tuple[int, int]:
+        """Return this worker's number among all of all ranks, and how many there are."""
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         ranks, rank = self._find_world()
-        return rank * workers + worker, ranks * workers, worker
+        return rank * workers + worker, ranks * workers
 
     def _find_world(self) -> tuple[int, int]:
         if (ranks := world()) is not None:

@@ -1,3 +1,4 @@
+import os
 import pickle
 
 import numpy as np
@@ -171,7 +172,7 @@ def test_a_spawned_worker_of_a_rank_draws_what_the_rank_itself_would(tmp_path, m
     context = torch.multiprocessing.get_context("fork")
     queue = context.Queue()
     train = stream(Parts(40, every=0, wrap=keep_index, height=64, width=64), 0.5)
-    train.set_epoch(0)  # forked ranks share one count of visits
+    train.set_epoch(0)
     ranks = [context.Process(target=rank_of_two, args=(r, train, str(tmp_path / "store"), queue)) for r in range(2)]
     for process in ranks:
         process.start()
@@ -184,6 +185,35 @@ def test_a_spawned_worker_of_a_rank_draws_what_the_rank_itself_would(tmp_path, m
     for rank in range(2):
         monkeypatch.setenv("RANK", str(rank))
         assert images[rank] == synthetic_of(train)
+
+
+def forked_rank(rank, train, workers, queue, turns):
+    """Read three epochs, the ranks in turns."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2")
+    for epoch in range(3):
+        for turn in range(2):
+            if turn == rank:
+                queue.put((rank, epoch, synthetic_of(DataLoader(train, batch_size=None, num_workers=workers))))
+            turns.wait(60)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_forked_ranks_count_their_own_epochs(workers, monkeypatch):
+    context = torch.multiprocessing.get_context("fork")
+    queue, turns = context.Queue(), context.Barrier(2)
+    train = stream(Parts(24, every=0, wrap=keep_index), 0.5)
+    ranks = [context.Process(target=forked_rank, args=(r, train, workers, queue, turns)) for r in range(2)]
+    for process in ranks:
+        process.start()
+    seen = {(rank, epoch): images for rank, epoch, images in (queue.get(timeout=120) for _ in range(6))}
+    for process in ranks:
+        process.join()
+    told = stream(Parts(24, every=0, wrap=keep_index), 0.5)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for (rank, epoch), images in seen.items():
+        monkeypatch.setenv("RANK", str(rank))
+        told.set_epoch(epoch)
+        assert images == synthetic_of(DataLoader(told, batch_size=None, num_workers=workers))
 
 
 class Once(Belt):
