@@ -69,8 +69,8 @@ class RankedEpochs(Generic[_Draw]):
             ValueError: `epoch` is not an integer >= 0.
         """
         self._epoch = check_epoch(epoch)
-        if self._resumed is not None and self._resumed[0] != epoch:  # that epoch was over when it was saved
-            self._resumed = None
+        # an epoch that another one follows is over
+        self._resumed, self._at = (at if at is None or at[0] == epoch else None for at in (self._resumed, self._at))
 
     def state_dict(self) -> dict[str, Any]:
         """Return where this rank is in its epoch: for torchdata's StatefulDataLoader, or to save by hand.
