@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import IterableDataset
+from torch.utils.data import ConcatDataset, IterableDataset, Subset
 
 from inout_aug.containers import Denormalize
 from inout_aug.detection import find_detection
@@ -80,6 +80,9 @@ def witnesses(dataset: Any, where: NDArray[np.bool_]) -> list[Any]:
 
 def refuse_normalize(dataset: Any, denormalize: Denormalize | None) -> None:
     """Raise if a transform inside the dataset shows that it normalises: values alone may not tell."""
+    inside = dataset.datasets if isinstance(dataset, ConcatDataset) else []
+    for part in [dataset.dataset] if isinstance(dataset, Subset) else inside:
+        refuse_normalize(part, denormalize)
     for name in ("transform", "transforms"):
         if denormalize is None and "Normalize(" in repr(getattr(dataset, name, None)):
             raise ValueError(
