@@ -35,20 +35,19 @@ def read_recipe(kind: str, name: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such recipe or file.
-        ValueError: It is not TOML.
+        ValueError: It is not TOML, or not in UTF-8.
     """
     path = Path(name)
-    if path.suffix == ".toml":
-        text = path.read_text(encoding="utf-8")
-    elif str(name) in recipe_names(kind):
-        text = (_shipped() / f"{kind}_{name}.toml").read_text(encoding="utf-8")
-    else:
-        raise FileNotFoundError(
-            f"no recipe {str(name)!r}; there are {', '.join(recipe_names(kind))}, or give a .toml file"
-        )
+    if path.suffix != ".toml":
+        if str(name) not in recipe_names(kind):
+            raise FileNotFoundError(
+                f"no recipe {str(name)!r}; there are {', '.join(recipe_names(kind))}, or give a .toml file"
+            )
+        path = _shipped() / f"{kind}_{name}.toml"
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        # some editors begin a file with a byte order mark
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise ValueError(f"{name} is not valid TOML: {error}") from None
 
 
