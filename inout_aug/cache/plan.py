@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -94,8 +95,12 @@ class Plan:
 
     def shape_of(self, index: int) -> Shape:
         """Return the shape of a sample."""
-        height, width, channels = self.shape(index) if callable(self.shape) else self.shape
-        return int(height), int(width), int(channels)
+        shape = self.shape(index) if callable(self.shape) else self.shape
+        try:
+            height, width, channels = map(operator.index, shape)
+        except (TypeError, ValueError):
+            raise ValueError(f"a shape is (H, W, C), in whole numbers; got {shape!r} for sample {index}") from None
+        return height, width, channels
 
     def layout(self, shape: Shape) -> Layout:
         """Return what the shards of one shape look like."""
