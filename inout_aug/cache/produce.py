@@ -18,7 +18,7 @@ from inout_aug.cache.errors import CacheChanged, CacheDamaged, Failure
 from inout_aug.cache.folder import Folder
 from inout_aug.cache.manifest import Group
 from inout_aug.cache.plan import Gate, request_seed
-from inout_aug.cache.shard import encode
+from inout_aug.cache.shard import Arrays, encode
 from inout_aug.plugin import Generator, Request
 from inout_aug.sample import Sample
 
@@ -145,7 +145,11 @@ class Producer:
         try:
             shard = find_shard(folder, job.group, job.number, self._settings.identity)
             if shard is not None:
-                draft.adopt(map_verified(folder, shard))
+                arrays = map_verified(folder, shard)
+                # a filler that wants more samples than this one may have put them into what is the last shard here
+                known = arrays if len(job.indices) == job.group.shard_size else _up_to(int(job.indices[-1]), arrays)
+                if len(known["index"]):
+                    draft.adopt(known)
         except CacheChanged:
             # another filler has put a fuller one in place this very moment
             return self._resume(job)
@@ -225,6 +229,13 @@ def publish(draft: Draft, job: Job, settings: Settings) -> None:
         return
     parts = encode(job.group.layout, draft.arrays(), settings.identity, job.number)
     settings.folder.write(job.group.name(job.number), parts)
+
+
+def _up_to(last: int, arrays: Arrays) -> Arrays:
+    """Return the rows of a shard up to that of the sample `last`."""
+    rows = int(np.count_nonzero(arrays["index"] <= last))
+    known = {name: column[:rows] for name, column in arrays.items()}
+    return {**known, "record": arrays["record"][: int(known["record_end"][-1]) if rows else 0]}
 
 
 def _out_of_memory(error: Exception) -> bool:
