@@ -43,9 +43,11 @@ def window_in(
         raise ValueError(f"a host has at least {cell} pixels a side; got {whole}")
     if region is None:
         return window_anywhere(whole, (height, width), rng)
-    window = window_around(region, (height, width), margin=0 if size is None else 0.125)
-    # what is larger, for a large region, is cut to whole cells again
-    window = Window(window.top, window.left, window.height // cell * cell, window.width // cell * cell)
+    tight = window_around(region, (height, width), margin=0 if size is None else 0.125)
+    # a large region wants a larger window, of whole cells again: of one more where the host has it
+    height, width = (min(-(-side // cell), most // cell) * cell for side, most in zip(tight.size, whole, strict=True))
+    around = window_around(region, (height, width), margin=0)
+    window = Window(around.top, around.left, height, width)
     if not region[window.slices].any():
         raise ValueError(f"the region lies in the last rows or columns, which make no whole cell of {cell} pixels")
     return window
