@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from inout_aug.cache.access import find_shard, map_verified
-from inout_aug.cache.errors import CacheDamaged, CacheError, CacheTooNew
+from inout_aug.cache.errors import CacheChanged, CacheDamaged, CacheError, CacheTooNew
 from inout_aug.cache.folder import QUARANTINE, Folder, open_folder, unfinished_writes
 from inout_aug.cache.manifest import MANIFEST, Group, Manifest, read_manifest
 
@@ -79,6 +79,9 @@ def verify_shard(folder: Folder, group: Group, number: int, manifest: Manifest) 
             map_verified(folder, shard)
     except CacheTooNew:
         raise
+    except CacheChanged:
+        # a filler has put a fuller one in place this very moment
+        return verify_shard(folder, group, number, manifest)
     except CacheError as error:
         return Finding(name, "damaged", str(error))
     present = shard.header.rows if shard is not None else 0
