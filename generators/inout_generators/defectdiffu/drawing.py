@@ -171,8 +171,8 @@ class Drawing:
                 known=known,
             )
             # what overflowed in half precision is mid grey, which a cache's gates refuse
-            values = self.space.values(latents.image).nan_to_num(0).permute(0, 2, 3, 1).cpu().numpy()
-            soft = np.nan_to_num(soft_masks(self.space, latents.mask), nan=-1.0)
+            values = self.space.values(latents.image).nan_to_num(0, 0, 0).permute(0, 2, 3, 1).cpu().numpy()
+            soft = np.nan_to_num(soft_masks(self.space, latents.mask), nan=-1.0, posinf=-1.0, neginf=-1.0)
         return [
             Drawn(image, where, self._mask(where, task.start))
             for task, image, where in zip(tasks, values, soft, strict=True)
