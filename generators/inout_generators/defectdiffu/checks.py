@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, TypeAlias, get_args
 
 import torch
@@ -69,9 +70,10 @@ def check_weight(name: str, weight: Weight) -> tuple[float, float]:
         >>> check_weight("w_defect", 1.5), check_weight("w_defect", (0.5, 2.5))
         ((1.5, 1.5), (0.5, 2.5))
     """
-    low, high = (weight, weight) if isinstance(weight, int | float) else tuple(weight)
-    if not 0 <= low <= high or not math.isfinite(high):
-        raise ValueError(f"{name} is a number that is not negative, or a range of such; got {weight}")
+    ends = tuple(weight) if isinstance(weight, Iterable) else (weight, weight)
+    if len(ends) != 2 or not all(isinstance(end, Real) for end in ends) or not 0 <= ends[0] <= ends[1] < math.inf:
+        raise ValueError(f"{name} is a number that is not negative, or a range of such; got {weight!r}")
+    low, high = ends
     if high > _SANE:
         warnings.warn(
             f"{name} up to {high:g}: 1 is as learned, the paper goes to 2.5; beyond {_SANE:g} images fall apart",
