@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inout_aug._panels import FAINT, INK, PAPER, Canvas, display_range, fit, to_rgb, write
+from inout_aug._panels import FAINT, INK, PAPER, Canvas, display_range, fit, to_rgb, wrap, write
 from inout_aug.evaluate.evaluation import Evaluation
 from inout_aug.evaluate.views import view
 from inout_aug.sample import Sample
@@ -64,7 +64,8 @@ def draw_pairs(
             near = distances[row] < memory.threshold
             text = f"{name} {row}, training image {nearest[row]}, distance {distances[row]:.3f}"
             text += ", nearer than real ones" if near and samples is synthetic else ""
-            write(canvas, text, x, y + tile + _LEADING, size=_TEXT, colour=_RED if near else FAINT)
+            (line,) = wrap(text, wide, lines=1, size=_TEXT)
+            write(canvas, line, x, y + tile + _LEADING, size=_TEXT, colour=_RED if near else FAINT)
         parts.append(canvas)
     return np.concatenate(parts)
 
