@@ -68,9 +68,10 @@ class SeededTransform:
     def _torchvision_v2(self, image: Image, mask: Mask | None, seed: int) -> tuple[Any, Any]:
         from torchvision import tv_tensors
 
-        parts: list[Any] = [tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))]
+        # copies, since some transforms work in place
+        parts: list[Any] = [tv_tensors.Image(torch.from_numpy(image.transpose(2, 0, 1).copy()))]
         if mask is not None:
-            parts.append(tv_tensors.Mask(torch.from_numpy(mask)))
+            parts.append(tv_tensors.Mask(torch.from_numpy(mask.copy())))
         moved = _seeded(seed, self._transform, *parts)
         pixels, moved_mask = moved if mask is not None else (moved, None)
         return _interleaved(pixels), None if moved_mask is None else np.ascontiguousarray(moved_mask.numpy())
@@ -79,7 +80,7 @@ class SeededTransform:
         top = np.iinfo(image.dtype).max
         parts = {"input": torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32) / np.float32(top))[None]}
         if mask is not None:
-            parts["mask"] = torch.from_numpy(mask)[None, None]
+            parts["mask"] = torch.from_numpy(mask.copy())[None, None]
         moved = _seeded(seed, self._transform, parts)
         pixels = np.rint(_interleaved(moved["input"][0]).clip(0, 1) * np.float32(top)).astype(image.dtype)
         return pixels, None if mask is None else np.ascontiguousarray(moved["mask"][0, 0].numpy())
