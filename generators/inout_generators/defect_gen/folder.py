@@ -41,7 +41,7 @@ def describe(generator: DefectGen) -> dict[str, Any]:
 
 
 def save(generator: DefectGen, path: PathLike, *, half: bool = False) -> None:
-    """Write a generator; its description comes last, so that half a folder is no generator.
+    """Write a generator; a description that is there goes first and its own comes last: half a folder is no generator.
 
     Raises:
         TypeError: A net is none of diffusers' models.
@@ -52,6 +52,7 @@ def save(generator: DefectGen, path: PathLike, *, half: bool = False) -> None:
             raise TypeError(
                 f"the {name} net is a {type(net).__name__}; only diffusers' models, as DefectGenUNet, are saved"
             )
+    Path(path, FILE).unlink(missing_ok=True)
     for name, net in nets.items():
         save_net(net, Path(path, name), dtype=torch.float16 if half else None)
     write_json(Path(path, FILE), describe(generator))
@@ -79,7 +80,7 @@ def load(path: PathLike, revision: str | None = None) -> tuple[DefectGenUNet, De
         settings["size"] = tuple(stored["size"])
         settings["schedule"] = CosineSchedule(**stored["schedule"])
         settings["encoding"] = Encoding(stored["image_channels"], stored["classes"], stored["mask_range"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{where / FILE} is not what save_pretrained writes: {error!r}") from error
     large, local = (load_net(DefectGenUNet, where / name) for name in _NETS)
     return large, local, settings
