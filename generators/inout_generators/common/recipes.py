@@ -71,5 +71,20 @@ def build(kind: type[Part], where: str, values: Mapping[str, Any]) -> Part:
         raise ValueError(f"{where}: {error}") from None
 
 
+def table(where: str, value: Any) -> dict[str, Any]:
+    """Return a table of a recipe.
+
+    Args:
+        where: What it is, for the message.
+        value: What the recipe has there.
+
+    Raises:
+        ValueError: It is no table.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where} is a table, of names and values; got {value!r}")
+    return dict(value)
+
+
 def _shipped() -> Any:
     return files("inout_generators") / "recipes"

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from inout_generators.common.pictures import SYMMETRIES, Symmetry
-from inout_generators.common.recipes import build, read_recipe
+from inout_aug.sample import MIN_SIDE
+from inout_generators.common.pictures import Symmetry, Windows
+from inout_generators.common.recipes import build, read_recipe, table
 from inout_generators.common.schedule import CosineSchedule
 from inout_generators.common.training import Settings
+from inout_generators.defect_gen.encoding import Encoding
 from inout_generators.defect_gen.unet import PRESETS
 
 # in the order of their training
@@ -87,10 +89,15 @@ class Recipe:
             raise ValueError(
                 f"switch_t={self.switch_t} leaves one net no timestep of its own to learn: give timesteps = 'all'"
             )
-        if self.symmetry not in SYMMETRIES:
-            raise ValueError(f"symmetry is one of {', '.join(SYMMETRIES)}; got {self.symmetry!r}")
-        if not 0 <= self.hidden <= 1:
-            raise ValueError(f"hidden is in [0, 1]; got {self.hidden}")
+        if not isinstance(self.conditional, bool) or not 0 <= self.hidden <= 1:
+            raise ValueError(
+                f"conditional is true or false, hidden is in [0, 1]; got {self.conditional!r} and {self.hidden}"
+            )
+        if len(self.mask_range) != 2:
+            raise ValueError(f"mask_range is (elsewhere, here); got {self.mask_range}")
+        # they know what is wrong with them
+        Encoding(1, ("defect",), self.mask_range)
+        Windows(size=(MIN_SIDE, MIN_SIDE), symmetry=self.symmetry, shift=self.shift, background=self.background)
 
     def net(self, name: str) -> NetRecipe:
         """Return the recipe of "large" or "local"."""
@@ -115,13 +122,11 @@ def load_recipe(
         >>> load_recipe("paper").large.training.learning_rate
         0.0001
     """
-    values = read_recipe(KIND, name)
-    common = {**values.pop("training", {})}
-    nets = {
-        net: _net(f"[{net}] of recipe {name}", {**common, **values.pop(net, {}), **(training or {})}) for net in NETS
-    }
-    values |= overrides or {}
-    if "mask_range" in values:
+    values = {**read_recipe(KIND, name), **(overrides or {})}
+    places = {key: f"[{key}] of recipe {name}" for key in ("training", *NETS)}
+    tables = {key: table(where, values.pop(key, {})) for key, where in places.items()}
+    nets = {net: _net(places[net], {**tables["training"], **tables[net], **(training or {})}) for net in NETS}
+    if isinstance(values.get("mask_range"), list):
         values["mask_range"] = tuple(values["mask_range"])
     return build(Recipe, f"recipe {name}", {**values, **nets})
 

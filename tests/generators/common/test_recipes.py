@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inout_generators.common.recipes import build, read_recipe, recipe_names
+from inout_generators.common.recipes import build, read_recipe, recipe_names, table
 
 KINDS = ("defect_gen", "defectdiffu", "lora")
 
@@ -83,3 +83,12 @@ def test_a_file_is_read_as_editors_write_it(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"mine\.toml is not valid TOML: "):
             read_recipe("lora", path)
+
+
+@pytest.mark.parametrize("value", [3, "small", ["small"], None])
+def test_what_is_no_table_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^\[net\] is a table, of names and values; got "):
+        table("[net]", value)
+    given = {"preset": "small"}
+    assert table("[net]", given) == given
+    assert table("[net]", given) is not given
