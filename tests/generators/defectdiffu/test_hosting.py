@@ -55,12 +55,24 @@ def test_a_region_that_fits_into_the_hosts_whole_cells_is_seen_whole(
     window = window_in(host, region, size, cell, stream(seed))
     assert region[window.slices].sum() == region.sum()
     assert np.zeros(host)[window.slices].shape == window.size
-    for length, side, trained, (first, last) in zip(window.size, host, size or host, spans, strict=True):
+    for start, length, side, trained, (first, last) in zip(
+        (window.top, window.left), window.size, host, size or host, spans, strict=True
+    ):
+        known = min(side, trained) // cell * cell
+        margin = 0 if size is None else round(0.125 * known)
         assert length % cell == 0
-        assert length >= min(side, trained) // cell * cell
-        margin = 0 if size is None else round(0.125 * (min(side, trained) // cell * cell))
-        # no more than it takes
-        assert length < max(min(side, trained), last - first + 2 * margin) + cell
+        # what was trained on, and as much more as it takes, where the host has it
+        needed = max(known, last - first + 2 * margin)
+        assert min(needed, side // cell * cell) <= length < needed + cell
+        if length >= needed:
+            assert start == 0 or first - start >= margin
+            assert start + length == side or start + length - last >= margin
+
+
+def test_a_region_larger_than_the_windows_is_seen_in_one_cell_more() -> None:
+    region = np.zeros((80, 152), np.uint8)
+    region[9:50, 23:50] = 1
+    assert window_in((80, 152), region, (16, 16), 16, stream(0)) == Window(5, 20, 48, 32)
 
 
 def test_windows_come_to_every_place_and_a_region_decides_without_drawing() -> None:

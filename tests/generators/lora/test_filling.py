@@ -45,10 +45,9 @@ def test_what_shrinks_is_the_mean_of_areas_along_each_axis_by_itself(seed: int, 
     small = tuple(map(min, zip(before, after, strict=True)))
     rows, columns = (means(least, side) for least, side in zip(small, before, strict=True))
     expected = np.einsum("yi,xj,ijc->yxc", rows, columns, pixels)
-    # overlaps below a thousandth of a pixel are left out
-    np.testing.assert_allclose(resized(pixels, small), expected, atol=5e-3)
+    np.testing.assert_allclose(resized(pixels, small), expected, atol=1e-5)
     if small == after:
-        np.testing.assert_allclose(whole, expected, atol=5e-3)
+        np.testing.assert_allclose(whole, expected, atol=1e-5)
     constant = resized(np.full((*before, 3), 0.3, np.float32), after)
     np.testing.assert_allclose(constant, 0.3, atol=1e-6)
 
@@ -92,9 +91,9 @@ def test_as_many_pixels_are_drawn_as_the_model_knows_in_the_windows_ratio(height
     known = size[0] * 8, size[1] * 8
     drawn = drawn_size(Window(3, 4, height, width), known, 8)
     scale = math.sqrt(known[0] * known[1] / (height * width))
-    for side, given_side in zip(drawn, (height, width), strict=True):
+    for side, ours in zip(drawn, (height, width), strict=True):
         assert side % 8 == 0
-        assert side == 8 or abs(side - scale * given_side) <= 4 + 1e-6
+        assert side == 8 or abs(side - scale * ours) <= 4 + 1e-6
     assert drawn_size(Window(0, 0, 3 * size[0], 3 * size[1]), known, 8) == known
 
 
