@@ -127,9 +127,9 @@ def fill_cache(
     if failures:
         why = "the generator failed too often in a row; " if gave_up else ""
         raise FillIncomplete(f"{why}{there}. The same fill asks again for the missing ones only. Failed:", failures)
-    if cache.missing and watch.interrupted:
+    if stock.incomplete and watch.interrupted:
         raise KeyboardInterrupt(f"{there}. Run the same fill again to go on")
-    if cache.missing:
+    if stock.incomplete:
         raise EngineError(
             f"{there}, though all were made. Do the workers write to another disk (give a shared folder or URL), or "
             "does something remove shards?"
@@ -238,8 +238,8 @@ class _Stock:
             shard = find_shard(self._folder, group, number, self._manifest.identity)
             if shard is not None and verify:
                 map_verified(self._folder, shard)
-            # the key covers what is given as values; of functions it knows the first result only
-            if shard is not None and (callable(self._plan.shape) or callable(self._plan.conditions)):
+            # the key knows the first result of functions only, and who filled it before may have given some
+            if shard is not None:
                 self._compare(shard)
         except CacheChanged:
             # another filler is at it; who makes the shard looks again

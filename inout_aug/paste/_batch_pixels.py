@@ -8,10 +8,20 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 Where: TypeAlias = tuple[Tensor, Tensor, Tensor]
+
+
+def inside(painted: Tensor) -> Where:
+    """Return slot, row and column of the painted pixels, on the CPU: there numpy finds them several times faster."""
+    _, height, width = painted.shape
+    flat = np.flatnonzero(painted.numpy())
+    row = flat // width
+    slot = row // height
+    return torch.from_numpy(slot), torch.from_numpy(row - slot * height), torch.from_numpy(flat - row * width)
 
 
 def everywhere(painted: Tensor) -> Where:
@@ -31,7 +41,7 @@ def read(pictures: Tensor, number: Tensor, pixel: Tensor) -> Tensor:
 def write(pictures: Tensor, number: Tensor, pixel: Tensor, values: Tensor) -> None:
     """Write values (C, *S) to pixels of pictures (N, C, H, W), of any memory format, where S has one dimension."""
     memory, at = _memory(pictures, number, pixel)
-    memory.index_copy_(0, at.flatten(), values.expand(at.shape).flatten())
+    memory.scatter_(0, at.flatten(), values.expand(at.shape).flatten())
 
 
 def pick(table: Tensor, index: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from inout_aug._ranks import world
 from inout_aug.paste._batch_check import check_batch, check_range
 from inout_aug.paste._batch_draws import BatchDraws, Ranges, Slots, draw
 from inout_aug.paste._batch_field import rotated_fields
-from inout_aug.paste._batch_pixels import Where, everywhere, pick, read, write
+from inout_aug.paste._batch_pixels import Where, everywhere, inside, pick, read, write
 from inout_aug.paste._batch_source import as_unit, look, source_colours, texture_bank, tint
 from inout_aug.paste._options import as_number, as_range
 from inout_aug.paste.memseg import MemSegPaste, as_grid, as_powers
@@ -27,7 +27,7 @@ BatchForeground: TypeAlias = Callable[[Tensor], Tensor]
 # A field that hardly reaches the threshold is cut at this depth below its maximum, as a share of its range.
 _DEPTH = 0.1
 # Of fields that the CPU draws at a time, in memory that then is used again: fresh memory costs more than the work.
-_PIXELS = 1 << 18
+_PIXELS = 1 << 19
 
 
 class BatchPaste(nn.Module):
@@ -237,7 +237,7 @@ class BatchPaste(nn.Module):
         parts = zip(*(torch.split(values, some) for values in (hosts, due, *slots)), strict=True)
         painted = torch.cat([self._masks(images, these, are, Slots._make(those)) for these, are, *those in parts])
         # on the CPU the painted pixels alone: to find them on other devices would mean to wait
-        slot, y, x = painted.nonzero(as_tuple=True) if sparse else everywhere(painted)
+        slot, y, x = inside(painted) if sparse else everywhere(painted)
         number, pixel, where = pick(hosts, slot), y * images.shape[3] + x, (slot, y, x)
         written = [(images, self._mix(images, hosts, slots, where, read(images, number, pixel)))]
         if masks is not None:

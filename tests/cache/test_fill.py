@@ -323,6 +323,31 @@ def test_bad_settings_are_refused(tmp_path: Path, options: dict[str, Any], words
     assert not (tmp_path / "cache").exists()
 
 
+def test_what_a_function_filled_is_not_continued_by_a_value(tmp_path: Path) -> None:
+    fill(tmp_path, 8, conditions=lambda index: {"prompt": "a" if index == 0 else "b"})
+    with pytest.raises(CacheMismatch):
+        fill(tmp_path, 12, conditions={"prompt": "a"})
+
+
+def test_a_fill_is_whole_though_another_one_wants_more(tmp_path: Path) -> None:
+    class Dead(Noise):
+        def generate(self, requests: Sequence[Request]) -> list[Sample]:
+            raise KeyboardInterrupt
+
+    class Outdone(Noise):
+        begun = False
+
+        def generate(self, requests: Sequence[Request]) -> list[Sample]:
+            if not Outdone.begun:
+                Outdone.begun = True
+                with pytest.raises(KeyboardInterrupt):
+                    fill(tmp_path, 30, Dead())
+            return super().generate(requests)
+
+    fill(tmp_path, 10, Outdone(), batch_size=4)
+    assert SampleCache(tmp_path).missing == 20
+
+
 def test_what_is_no_generator_or_gate_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="generate"):
         fill(tmp_path, generator=3)

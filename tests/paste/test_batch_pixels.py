@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from inout_aug.paste._batch_pixels import everywhere, pick, read, write
+from inout_aug.paste._batch_pixels import everywhere, inside, pick, read, write
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int64, torch.bool]
 
@@ -107,3 +107,11 @@ def test_nothing_to_read_or_write_is_fine() -> None:
     assert read(pictures, none, none).shape == (3, 0)
     write(pictures, none, none, torch.zeros(3, 0))
     assert pictures.all()
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 17, 40)])
+def test_painted_pixels_are_found_in_order(shape: tuple[int, int, int]) -> None:
+    painted = torch.rand(shape, generator=torch.Generator().manual_seed(3)) < 0.2
+    for found, expected in zip(inside(painted), painted.nonzero(as_tuple=True), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert [len(found) for found in inside(torch.zeros(shape, dtype=torch.bool))] == [0, 0, 0]
