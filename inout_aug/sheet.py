@@ -225,10 +225,10 @@ def _draw(canvas: Canvas, entry: Entry, box: tuple[int, int], headings: Sequence
         left = _BAR + position * (width + _SEAM)
         canvas[:height, left : left + width] = _panel(entry, heading, box)
     room, top = canvas.shape[1] - _BAR, height + _LEADING
-    for text in wrap(entry.name or name, room, lines=1, size=_NAME, bold=True):
+    for text in wrap(name if entry.name is None else entry.name, room, lines=1, size=_NAME, bold=True):
         write(canvas, text, _BAR, top, size=_NAME, bold=True, colour=colour)
     top += _NAME + _LEADING
-    for text in wrap(entry.details or details, room, lines=_DETAIL_LINES, size=_DETAIL):
+    for text in wrap(details if entry.details is None else entry.details, room, lines=_DETAIL_LINES, size=_DETAIL):
         write(canvas, text, _BAR, top, size=_DETAIL, colour=FAINT)
         top += _DETAIL + _LEADING
 

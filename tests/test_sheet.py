@@ -149,3 +149,11 @@ def test_an_empty_sheet_is_refused():
         contact_sheet([])
     with pytest.raises(ValueError, match="n is at least 1"):
         paste_sheet(Surfaces(10), StrokePaste(), n=0)
+
+
+def test_an_empty_caption_stays_empty():
+    sample = Sample(np.full((32, 32, 1), 90, np.uint8))
+    told, silent = (contact_sheet([Entry(sample=sample, name=text, details=text)], tile=32) for text in (None, ""))
+    assert told.shape == silent.shape
+    # letters are grey where they are smoothed
+    assert len(np.unique(told)) > len(np.unique(silent))

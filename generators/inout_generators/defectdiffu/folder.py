@@ -49,7 +49,7 @@ def describe(generator: DefectDiffu) -> dict[str, Any]:
 
 
 def save(generator: DefectDiffu, path: PathLike, *, half: bool = False) -> None:
-    """Write a generator; its description comes last, so that half a folder is no generator.
+    """Write a generator; a description that is there goes first and its own comes last: half a folder is no generator.
 
     Raises:
         TypeError: The net is none of diffusers' models, or text encoder or space is none of this package's.
@@ -57,6 +57,7 @@ def save(generator: DefectDiffu, path: PathLike, *, half: bool = False) -> None:
     if not isinstance(generator.net, ModelMixin):
         raise TypeError(f"only diffusers' models, as DefectDiffuTransformer, are saved; got a {type(generator.net)}")
     folder = Path(path)
+    (folder / FILE).unlink(missing_ok=True)
     parts = {"text": save_text(generator.text, folder), "space": save_space(generator.space, folder)}
     save_net(generator.net, folder / _NET, dtype=torch.float16 if half else None)
     write_json(folder / FILE, {**describe(generator), **parts})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inout_generators.common.pictures import SYMMETRIES, Symmetry
-from inout_generators.common.recipes import build, read_recipe
+from inout_generators.common.recipes import build, read_recipe, table
 from inout_generators.common.schedule import LinearSchedule
 from inout_generators.common.training import Settings
 from inout_generators.defectdiffu.conditions import DoubleFree
@@ -106,7 +106,8 @@ def load_recipe(
     values = {**read_recipe(KIND, name), **(overrides or {})}
     parts = {"training": (Settings, training or {}), "drop": (DoubleFree, {}), "loss": (Weights, {})}
     for part, (kind, replaced) in parts.items():
-        values[part] = build(kind, f"[{part}] of recipe {name}", {**values.get(part, {}), **replaced})
+        where = f"[{part}] of recipe {name}"
+        values[part] = build(kind, where, {**table(where, values.get(part, {})), **replaced})
     if "betas" in values:
         values["betas"] = tuple(values["betas"])
     return build(Recipe, f"recipe {name}", values)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from inout_generators.common.recipes import build, read_recipe
+from inout_generators.common.recipes import build, read_recipe, table
 from inout_generators.common.training import Settings
 from inout_generators.lora.adapters import check_alpha
 from inout_generators.lora.prompts import as_prompts
@@ -136,7 +136,7 @@ def load_recipe(
         (49, 0.95, 409)
     """
     values = read_recipe(KIND, name)
-    loop = {**values.pop("training", {}), **(training or {})}
+    loop = {**table(f"[training] of recipe {name}", values.pop("training", {})), **(training or {})}
     if given := [key for key in _DERIVED if key in loop]:
         raise ValueError(
             f"[training] of recipe {name} has {', '.join(given)}; steps follow from the epochs, previews from their "

@@ -54,3 +54,9 @@ def test_a_recipe_of_ones_own(tmp_path):
 def test_recipes_are_refused_with_the_reason(overrides, training, message):
     with pytest.raises(ValueError, match=message):
         load_recipe("tiny", overrides, training)
+
+
+@pytest.mark.parametrize("part", ["training", "drop", "loss"])
+def test_a_part_that_is_no_table_is_refused(part):
+    with pytest.raises(ValueError, match=rf"\[{part}\] of recipe tiny is a table, of names and values; got 3"):
+        load_recipe("tiny", {part: 3})
