@@ -151,9 +151,9 @@ class InOutDataset(Wrapper, Dataset[Any]):
 
         Args:
             positives: Share of positives in what the loop draws, in (0, 1].
-            real: Share of real samples among the positives, in [0, 1]. Default: a half from 8 different ones on, less
-                for fewer, which would be learned by heart (`few_shot_share`). Where there are no synthetic ones it is
-                1, and 0 where there are no real ones.
+            real: Share of real samples among the positives, in [0, 1]. Default: a half from 8 to 20 different
+                ones, less of fewer, which would be learned by heart, and more of more, which teach better
+                (`default_real_share`). Where there are no synthetic ones it is 1, and 0 where there are no real ones.
             num_samples: Draws per epoch over all ranks; default `len(self)`.
             seed: Default: that of the dataset.
             num_replicas: Number of ranks; default from `torch.distributed`, else 1.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from inout_aug.augment import InOutAugment
-from inout_aug.sampler import PositivesSampler, few_shot_share
+from inout_aug.sampler import PositivesSampler, default_real_share
 from support import Parts, Square
 
 
@@ -37,10 +37,11 @@ def test_shares_are_exact():
     assert kinds(sampler(positives=0.2, share=0.9)) == [160, 36]
 
 
-def test_few_real_ones_are_not_shown_as_often_as_all_synthetic_ones():
-    shares = [kinds(sampler(real=n, share=None), real=n)[1] / 100 for n in (0, 1, 3, 8, 50)]
+def test_the_more_real_ones_the_more_of_the_positives_they_are():
+    shares = [kinds(sampler(real=n, share=None), real=n)[1] / 100 for n in (0, 1, 3, 8, 20, 50, 200)]
     assert shares[0] == 0
-    assert 0 < shares[1] < shares[2] < shares[3] <= shares[4] == 0.5
+    assert 0 < shares[1] < shares[2] < shares[3] == shares[4] == 0.5
+    assert shares[5:] == [0.8, 0.95]
 
 
 @given(st.integers(1, 60), st.integers(0, 9), st.integers(1, 40), st.integers(1, 150), st.integers(0, 3))
@@ -138,4 +139,4 @@ def test_the_wrapped_set_gives_one_in_one_line():
     drawn = list(train.sampler(num_samples=100))
     labels = train.targets[drawn]
     assert labels.sum() == 50
-    assert sum(i < 40 for i, label in zip(drawn, labels, strict=True) if label) == round(50 * few_shot_share(5))
+    assert sum(i < 40 for i, label in zip(drawn, labels, strict=True) if label) == round(50 * default_real_share(5))

@@ -15,7 +15,7 @@ from torch import nn
 
 from inout_aug.datasets import Surfaces
 from inout_aug.plugin import name_of
-from inout_aug.sampler import few_shot_share
+from inout_aug.sampler import default_real_share
 
 SIZE = (48, 48)
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def test_half_are_positives_with_as_many_real_ones_as_the_sampler_has_by_default
     drawn = np.array(list(draws(dataset, real, cell("memseg"), STRONG)))
     assert len(drawn) == STRONG.draws
     assert np.count_nonzero(dataset.targets[drawn]) == STRONG.draws / 2
-    assert np.count_nonzero(drawn >= len(real)) == round(STRONG.draws / 2 * (1 - few_shot_share(4)))
+    assert np.count_nonzero(drawn >= len(real)) == round(STRONG.draws / 2 * (1 - default_real_share(4)))
     alone = np.array(list(draws(dataset, real, cell("none"), STRONG)))
     assert len(alone) == STRONG.draws
     assert alone.max() < len(real)

@@ -10,7 +10,7 @@ from inout_aug.cli._pictures import Pictures
 from inout_aug.datasets import Surfaces
 from inout_aug.paste.memseg import MemSegPaste
 from inout_aug.paste.stroke import StrokePaste
-from inout_aug.sampler import few_shot_share
+from inout_aug.sampler import default_real_share
 
 SIZE = (32, 32)
 
@@ -44,7 +44,7 @@ def test_the_arms_differ_in_what_they_draw(training):
         real = drawn[drawn < 58]
         positives = np.count_nonzero(dataset.targets[real])
         counts[arm.name] = (len(real) - positives, positives, 640 - len(real))
-    few = round(320 * few_shot_share(4))
+    few = round(320 * default_real_share(4))
     assert counts["oversampled real"] == (320, 320, 0)
     assert counts["with memseg"] == counts["with stroke"] == (320, few, 320 - few)
     plain = counts["no synthetic data"]
