@@ -168,6 +168,7 @@ def _command(context: Context) -> str:
     """Return the command with the values of its options, given or default."""
     words = ["inout-aug", "demo"]
     for name, value in context.params.items():
-        for each in value if isinstance(value, list) else [value]:
+        # what is not given is None, or nothing in a tuple where it may be repeated
+        for each in value if isinstance(value, list | tuple) else [value]:
             words += [] if each is None else [f"--{name}", str(each)]
     return shlex.join(words)

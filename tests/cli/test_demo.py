@@ -69,10 +69,12 @@ def test_the_command_in_the_report_gives_the_report_again(quick, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} > {"sheet-stroke.png", "sheet-cutpaste.png"}
 
 
-def test_zero_shot_is_told(quick):
+def test_zero_shot_is_told(quick, tmp_path):
     result = run(*quick, "--shots", 0)
     assert result.exit_code == 0, result.output
     assert "zero-shot" in result.stdout
+    # what was not given is not in the command
+    assert "--generator" not in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert result.stdout.count("chance") >= 2
     assert "no synthetic data" not in result.stderr
 
