@@ -199,9 +199,7 @@ def main() -> None:
         for row in section(arguments, data, features):
             measured.append(row)
             print({name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()})
-    options = {
-        name: str(value) for name, value in vars(arguments).items() if name in ("shrink", "shots", "seed", "crop")
-    }
+    options = {name: str(value) for name, value in vars(arguments).items() if name in _OPTIONS}
     write_report(
         RESULTS / f"defect_gen_{arguments.name}.json",
         measured,

@@ -27,12 +27,11 @@ class Learner(nn.Module):
     Args:
         net: Told by vectors.
         text: Turns prompts into them.
-        schedule: Of the noise.
     """
 
-    def __init__(self, net: DefectDiffuTransformer, text: TextEncoder, schedule: Schedule) -> None:
+    def __init__(self, net: DefectDiffuTransformer, text: TextEncoder) -> None:
         super().__init__()
-        self.net, self.schedule = net, schedule
+        self.net = net
         learns = isinstance(text, nn.Module) and any(weight.requires_grad for weight in text.parameters())
         self.text = text if learns else None
         # in a list, so that a frozen encoder is no part of the module and its checkpoints
@@ -44,12 +43,12 @@ class Learner(nn.Module):
         """The text encoder, whether it learns or not."""
         return self._encoder[0]
 
-    def forward(self, z: Tensor, t: Tensor, told: Sequence[Prompts]) -> Prediction:
+    def forward(self, z: Tensor, t: Tensor, told: Sequence[Prompts], schedule: Schedule) -> Prediction:
         """Predict noise, variance and mask of latents (B, C, H, W) at timesteps (B,), told B times three prompts."""
         defect, product, fusion = (self._vectors(texts).to(z.device) for texts in zip(*told, strict=True))
         prediction: Prediction = self.net(z, t, defect, product, fusion)
         said, variance = prediction.out.float().chunk(2, 1)
-        noise = noise_told(self.schedule, z, said, t, self.net.config["predicts"])
+        noise = noise_told(schedule, z, said, t, self.net.config["predicts"])
         return prediction._replace(out=torch.cat([noise, variance], 1))
 
     def _vectors(self, texts: Sequence[str]) -> Tensor:
@@ -172,7 +171,7 @@ class DefectDenoising:
         x0, target = (self._latents(images, normal, device) for images in (shown.images, mask_images(shown.masks)))
         noise = torch.randn(x0.shape, generator=normal, device=device)
         x = self.schedule.add_noise(x0, noise, t)
-        prediction: Prediction = learner(x, t.to(device), [each.prompts for each in told])
+        prediction: Prediction = learner(x, t.to(device), [each.prompts for each in told], self.schedule)
         guess, v = prediction.out.float().chunk(2, 1)
         masks = torch.from_numpy(shown.masks).to(device, torch.float32)
         # both are of whole cells: a share of the defect in a latent pixel, any of it in a token

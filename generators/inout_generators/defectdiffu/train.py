@@ -164,7 +164,7 @@ class _Job:
                 net = preset(config.pop("preset"), **config)
             except TypeError as error:
                 raise ValueError(f"[net] of the recipe: {error}") from None
-        return Learner(net, text, self.recipe.schedule)
+        return Learner(net, text)
 
     def objective(self) -> DefectDenoising:
         """Return the loss."""

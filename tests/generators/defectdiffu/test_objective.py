@@ -37,7 +37,7 @@ def learner():
     net = DefectDiffuTransformer(channels=1, text_dim=16, patch=4, width=32, depths=(1, 2, 1), heads=4)
     for weight in net.parameters():
         nn.init.normal_(weight, std=0.1)
-    return Learner(net, text, LinearSchedule())
+    return Learner(net, text)
 
 
 class Recorder(nn.Module):
@@ -47,7 +47,7 @@ class Recorder(nn.Module):
         super().__init__()
         self.blocks = blocks
 
-    def forward(self, z, t, told):
+    def forward(self, z, t, told, schedule):
         self.z, self.t, self.told = z, t, told
         torch.manual_seed(1)
         b, c, h, w = z.shape
@@ -149,7 +149,7 @@ def test_names_are_learned_with_the_net_but_a_frozen_encoder_is_not():
     loss = DefectDenoising(products=products(), space=PixelSpace(1), batch=8)
     loss(module, stream(0), CPU).backward()
     assert module.text.defect_vectors.weight.grad.abs().sum() > 0
-    frozen = Learner(module.net, module.text.requires_grad_(False), module.schedule)
+    frozen = Learner(module.net, module.text.requires_grad_(False))
     assert set(frozen.state_dict()) == {f"net.{name}" for name in module.net.state_dict()}
     torch.testing.assert_close(loss(frozen, stream(0), CPU), loss(module, stream(0), CPU))
 
@@ -157,7 +157,7 @@ def test_names_are_learned_with_the_net_but_a_frozen_encoder_is_not():
 def test_a_frozen_encoder_is_asked_once_for_each_prompt():
     module = learner()
     module.text.requires_grad_(False)
-    frozen, asked = Learner(module.net, module.text, module.schedule), []
+    frozen, asked = Learner(module.net, module.text), []
     encode = frozen.encoder.encode
 
     def spy(texts):
@@ -175,7 +175,7 @@ def test_it_learns_what_four_pictures_look_like():
     torch.manual_seed(0)
     text = NamedEmbedding(products=["tile", "wood"], defects=["crack"], dim=16)
     net = DefectDiffuTransformer(channels=1, text_dim=16, patch=4, width=32, depths=(1, 1, 1), heads=4)
-    module = Learner(net, text, LinearSchedule())
+    module = Learner(net, text)
     loss = DefectDenoising(products=products(), space=PixelSpace(1), batch=16, drop=DoubleFree(defect=0))
     optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
     values = []
