@@ -27,8 +27,8 @@ _PURPOSE = 0x626174636870  # keeps the streams of a seed apart from those of the
 class Slots(NamedTuple):
     """What is drawn for each sample that may be painted: columns of float32 (K,), and the shuffled grid (K, cells)."""
 
-    cells_y: Tensor
-    cells_x: Tensor
+    power_y: Tensor  # as many noise cells along the height as this power of two
+    power_x: Tensor
     angle: Tensor
     seed: Tensor
     opacity: Tensor
@@ -108,6 +108,11 @@ class Ranges:
         (_, high_y), (_, high_x) = self.powers(size)
         return 1 << high_y, 1 << high_x
 
+    def grid_along(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return rows and columns of the shuffled cells: the larger number goes along the longer side."""
+        fewer, more = sorted(self.grid)
+        return (more, fewer) if size[0] > size[1] else (fewer, more)
+
 
 def draw(ranges: Ranges, size: tuple[int, int], batch: int, key: tuple[int, ...]) -> BatchDraws:
     """Draw all that is random about a batch. A row of the table depends on the key and its number alone.
@@ -128,15 +133,15 @@ def draw(ranges: Ranges, size: tuple[int, int], batch: int, key: tuple[int, ...]
         return low + (high - low) * uniform[:, column]
 
     def power(column: int, low: int, high: int) -> NDArray[np.float64]:
-        return np.exp2(np.floor(between(column, low, high + 1)))
+        return np.floor(between(column, low, high + 1))
 
     powers_y, powers_x = ranges.powers(size)
     table = np.empty((slots, _COLUMNS + cells), np.float32)
     is_texture = uniform[:, _COLUMNS] < (ranges.p_texture if ranges.textures else 0)
     sign = np.where(uniform[:, _COLUMNS + 1] < 0.5, -1, 1)
     columns = {
-        "cells_y": power(0, *powers_y),
-        "cells_x": power(1, *powers_x),
+        "power_y": power(0, *powers_y),
+        "power_x": power(1, *powers_x),
         "angle": between(2, *ranges.angle),
         "seed": np.floor(uniform[:, 3] * _SEEDS),
         "opacity": between(4, *ranges.opacity),

@@ -6,6 +6,8 @@ Nothing here asks the device for a value, and all shapes follow from the picture
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,68 +18,76 @@ _SAMPLES = 5
 _WORD = 0xFFFFFFFF
 
 
-def rotated_fields(
-    cells: Tensor, angle: Tensor, seed: Tensor, *, size: tuple[int, int], finest: tuple[int, int]
-) -> Tensor:
-    """Draw a field for every seed: √2 times Perlin's gradient noise (Perlin, "Improving noise", 2002).
+class Canvases(NamedTuple):
+    """Noise along the lattice, a square around the picture's circumcircle for each seed, and how pictures lie on it.
+
+    Attributes:
+        noise: float32 (K, h, w).
+        turn: What a step down and a step right in the picture are on the canvas, whose edges are at -1 and 1: x down, x
+            right, y down, y right, float32 (K, 4).
+    """
+
+    noise: Tensor
+    turn: Tensor
+
+
+def draw_canvases(
+    powers: Tensor, angle: Tensor, seed: Tensor, *, size: tuple[int, int], finest: tuple[int, int]
+) -> Canvases:
+    """Draw a canvas for every seed: √2 times Perlin's gradient noise (Perlin, "Improving noise", 2002).
 
     With `Wy` the fade weights of each row of samples for the lattice lines, `Dy` these weights times the row's offset
-    to the line, and `Wx`, `Dx` likewise for columns, the noise on a canvas along the lattice is
-    `[Wy Dy] @ [Gx @ Dx.T; Gy @ Wx.T]`. The canvas is the bounding box of the rotated picture, so that no corner is
-    empty.
+    to the line, and `Wx`, `Dx` likewise for columns, the noise is `[Wy Dy] @ [Gx @ Dx.T; Gy @ Wx.T]`. On the canvas a
+    picture of any angle has its place, so that no corner is empty.
 
     Args:
-        cells: Lattice cells along the picture's height and width, float32 (K, 2).
+        powers: Which powers of two the lattice cells along the picture's height and width are, int64 (K, 2).
         angle: In degrees, counter-clockwise, float32 (K,).
         seed: Integers in [0, 2**32), int64 (K,).
         size: Height and width of the picture in pixels.
         finest: Most cells along the height and along the width.
 
-    Returns:
-        float32 (K, height, width).
-
     Example:
-        >>> cells, angle = torch.tensor([[2.0, 4.0]]), torch.tensor([30.0])
-        >>> rotated_fields(cells, angle, torch.tensor([7]), size=(48, 64), finest=(4, 4)).shape
+        >>> powers, angle = torch.tensor([[1, 2]]), torch.tensor([30.0])
+        >>> canvases = draw_canvases(powers, angle, torch.tensor([7]), size=(48, 64), finest=(4, 4))
+        >>> seen_turned(canvases, (48, 64)).shape
         torch.Size([1, 48, 64])
     """
-    height, width = size
-    cosine, sine = torch.cos(torch.deg2rad(angle)), torch.sin(torch.deg2rad(angle))
-    per_pixel_y, per_pixel_x = cells[:, 0] / height, cells[:, 1] / width
-    # sides of the bounding box, in cells
-    extent_y = (cosine.abs() * height + sine.abs() * width) * per_pixel_y
-    extent_x = (cosine.abs() * width + sine.abs() * height) * per_pixel_x
-    most_y, most_x = (
-        math.ceil(math.hypot(height, width) * most / side) for most, side in zip(finest, size, strict=True)
+    diagonal = math.hypot(*size)
+    weights = _kept_weights if seed.device.type == "cpu" and not torch.compiler.is_compiling() else _weights
+    along_y, along_x = (
+        weights(diagonal / side, most, seed.device, ramp_first=axis == 1)[powers[:, axis]]
+        for axis, (side, most) in enumerate(zip(size, finest, strict=True))
     )
-    fade_y, offset_y = _weights(extent_y, most_y)
-    fade_x, offset_x = _weights(extent_x, most_x)
-    gradient_y, gradient_x = gradients(seed, most_y + 1, most_x + 1)
-    left = torch.cat([fade_y, offset_y], 2)
-    right = torch.cat([torch.bmm(gradient_x, offset_x.mT), torch.bmm(gradient_y, fade_x.mT)], 1).mul_(math.sqrt(2))
+    # the gradients' x go with offsets along x and fades along y, and their y the other way round
+    beside = gradients(seed, along_y.shape[2], along_x.shape[2]) @ along_x
+    noise = along_y.flatten(1, 2).mT @ beside.flatten(1, 2)
+    cosine, sine = torch.cos(torch.deg2rad(angle)), torch.sin(torch.deg2rad(angle))
+    return Canvases(noise, torch.stack([-sine, cosine, cosine, sine], 1) * (2 / diagonal))
 
-    # from the picture's centre in pixels to the canvas, whose edges are at -1 and 1
-    scale_y, scale_x = 2 * per_pixel_y / extent_y, 2 * per_pixel_x / extent_x
-    turn = torch.stack([-scale_x * sine, scale_x * cosine, scale_y * cosine, scale_y * sine], 1)
-    canvas = torch.bmm(left, right)
-    y, x = (torch.arange(side, device=cells.device, dtype=torch.float32) - (side - 1) / 2 for side in size)
+
+def seen_turned(canvases: Canvases, size: tuple[int, int]) -> Tensor:
+    """Return the fields of pictures of a size on their canvases, float32 (K, height, width)."""
+    noise, turn = canvases
+    # from the picture's centre in pixels
+    y, x = (torch.arange(side, device=turn.device, dtype=torch.float32) - (side - 1) / 2 for side in size)
     by_y, by_x = (turn[:, first::2, None] * side for first, side in enumerate((y, x)))
     # columns in one plane of memory and rows in the other, which is several times faster than pairs
     at = by_y.mT[:, :, None] + by_x.mT[:, None]
-    return F.grid_sample(canvas[:, None], at, mode="bilinear", padding_mode="border", align_corners=True)[:, 0]
+    return F.grid_sample(noise[:, None], at, mode="bilinear", padding_mode="border", align_corners=True)[:, 0]
 
 
-def gradients(seed: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Return unit gradients on a lattice: hashed from integers alone, so that they are the same on every device.
+def gradients(seed: Tensor, rows: int, columns: int) -> Tensor:
+    """Return gradients of length √2 on a lattice: hashed from integers alone, so that all devices have the same.
 
     Returns:
-        Their y and x components, float32 (K, rows, columns).
+        Their x and y components, float32 (K, 2, rows, columns).
     """
     y = torch.arange(rows, device=seed.device)
     x = torch.arange(columns, device=seed.device)
     hashed = _mix(_mix(_mix(seed)[:, None] ^ y)[:, :, None] ^ x)
     direction = (hashed >> 8).to(torch.float32) * (2 * math.pi / (1 << 24))
-    return torch.sin(direction), torch.cos(direction)
+    return torch.stack([torch.cos(direction), torch.sin(direction)], 1).mul_(math.sqrt(2))
 
 
 def _mix(value: Tensor) -> Tensor:
@@ -88,27 +98,35 @@ def _mix(value: Tensor) -> Tensor:
     return value ^ value >> 15
 
 
-def _weights(extent: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Return the fade weights of evenly spaced samples for each lattice line, and the weights times the offset to it.
+def _weights(stretch: float, finest: int, device: torch.device, *, ramp_first: bool) -> Tensor:
+    """Return what a canvas's samples take from each lattice line: a fade weight, and that times the offset to the line.
 
     Both are sharpened, since interpolation between samples at distance h is off by `h² f'' / 12` on average.
 
     Args:
-        extent: Where the last sample lies, in cells, (K,).
-        most: Cells that the lattice has room for.
+        stretch: Side of the canvas as a multiple of the picture's.
+        finest: Most cells along the picture's side.
+        device: Where to.
+        ramp_first: Return the weights times the offset first.
 
     Returns:
-        float32 (K, samples, most + 1) each.
+        For each power of two cells along the picture's side, float32 (2, lines, samples).
     """
-    samples = _SAMPLES * most
-    steps = torch.arange(-1, samples + 1, device=extent.device) / (samples - 1)
-    lines = torch.arange(most + 1, device=extent.device)
-    offset = (extent[:, None] * steps)[:, :, None] - lines
-    apart = offset.abs().clamp_(max=1)
-    fade = 1 - apart**3 * (apart * (6 * apart - 15) + 10)
-    return _sharpened(fade), _sharpened(fade * offset)
+    cells = 2 ** torch.arange(finest.bit_length(), device=device)
+    most = math.ceil(stretch * finest)
+    step = stretch * cells[:, None] / (_SAMPLES * most - 1)
+    at = step * torch.arange(_SAMPLES * most, device=device)
+    line = at.long().clamp_(max=most - 1)
+    # the distances from the lines before and after a sample: t, and 1 - t
+    t = torch.stack([at - line, line + 1 - at], 1)
+    rest, blur = 1 - t, (step * step / 12)[:, None]
+    fade = 1 - t**3 * (t * (6 * t - 15) + 10) + blur * 60 * t * rest * (rest - t)
+    ramp = t * (1 - t**3 * (t * (6 * t - 15) + 10)) + blur * 60 * t * rest * (t * (rest - t) + t * rest)
+    ramp[:, 1].neg_()  # the line after is the other way
+    weights = torch.stack([ramp, fade] if ramp_first else [fade, ramp], 1)
+    lines = torch.stack([line, line + 1], 1)[:, None].expand_as(weights)
+    return weights.new_zeros(len(cells), 2, most + 1, _SAMPLES * most).scatter_(2, lines, weights)
 
 
-def _sharpened(values: Tensor) -> Tensor:
-    before, at, after = values[:, :-2], values[:, 1:-1], values[:, 2:]
-    return torch.sub(at * (7 / 6), before + after, alpha=1 / 12)
+# They depend on sizes alone. Elsewhere they cost nothing beside the rest, and a graph's memory must not be kept.
+_kept_weights = lru_cache(maxsize=16)(_weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inout_aug.paste._batch_draws import Slots
-from inout_aug.paste._batch_pixels import Where, pick, read
+from inout_aug.paste._batch_pixels import Pixels
 from inout_aug.paste.textures import Textures
 from inout_aug.sample import Image
 
 _LUMA = (0.299, 0.587, 0.114)
 # A host that is grey at so many pixels along its shorter side is grey.
-_PROBES = 32
+_PROBES = 16
 
 
 def texture_bank(textures: Textures, side: int, most: int) -> Tensor:
@@ -50,111 +51,151 @@ def _square(picture: Image, side: int) -> NDArray[np.uint8]:
     return np.rint(square / (257 if square.dtype == np.uint16 else 1)).astype(np.uint8).transpose(2, 0, 1)
 
 
-def source_colours(
-    images: Tensor,
-    bank: Tensor | None,
-    slots: Slots,
-    hosts: Tensor,
-    where: Where,
-    grid: tuple[int, int],
-) -> Tensor:
-    """Return what the sources show at some pixels, before `tint`.
+class Source(NamedTuple):
+    """What is mixed in at each slot, ready to be looked up for any of its pixels; all tensors begin with K.
+
+    Attributes:
+        host: The sample that is painted on, int64 (K,).
+        opacity: How much of the source is mixed in, (K,).
+        tint: What a channel of it takes from the channel itself, the one before, the one after, and the luma, and a
+            constant, (K, 5).
+        along: Which pixel of the host is seen in each column of a row of cells, if they began at row 0, (K, rows, W).
+        down: What each row adds to that, (K,).
+        texture: Its number, or -1 for the structure, (K,).
+        row: First pixel of the texture's row that is seen in each row, (K, H); without textures (K, 0).
+        column: The texture's column that is seen in each column, (K, W); without textures (K, 0).
+    """
+
+    host: Tensor
+    opacity: Tensor
+    tint: Tensor
+    along: Tensor
+    down: Tensor
+    texture: Tensor
+    row: Tensor
+    column: Tensor
+
+
+def prepare(images: Tensor, bank: Tensor | None, slots: Slots, hosts: Tensor, grid: tuple[int, int]) -> Source:
+    """Return the sources of slots.
 
     Args:
         images: The batch, (B, C, H, W), of any memory format.
         bank: From `texture_bank`; None for the structure source alone.
         slots: As drawn.
         hosts: Which sample each slot paints on, int64 (K,).
-        where: Slot, row and column of each pixel, of shapes that broadcast to S.
         grid: Rows and columns of the shuffled cells.
-
-    Returns:
-        float32 (C, *S), in [0, 1].
     """
-    slot, channels, size = where[0], images.shape[1], (images.shape[2], images.shape[3])
-    structure = as_unit(read(images, pick(hosts, slot), _shuffled(slots, where, size, grid)))
+    height, width = images.shape[2:]
+    tint, shuffled = _tint(slots, *_look(images, hosts)), _shuffled(slots, (height, width), grid)
     if bank is None:
-        return structure
-    number = pick(slots.texture.long().clamp(min=0), slot)
-    texture = as_unit(read(bank, number, _tiled(slots, where, size, bank.shape[2])))
-    if channels == 1:
-        texture = sum(weight * colour for weight, colour in zip(_LUMA, texture, strict=True))[None]
-    return torch.where(pick(slots.texture >= 0, slot), texture, structure)
+        row = column = hosts.new_empty(len(hosts), 0)
+    else:
+        side = bank.shape[2]
+        row, column = _folded(height, side, slots.crop_y) * side, _folded(width, side, slots.crop_x)
+    return Source(hosts, slots.opacity, tint, *shuffled, slots.texture.long(), row, column)
 
 
-def _shuffled(slots: Slots, where: Where, size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """Return which pixels of the host are seen where, with the cells of a grid shuffled and all mirrored."""
-    slot, y, x = where
-    (height, width), (rows, columns) = size, grid
-    row, top, highest = _cells(height, rows, slot.device)
-    column, left, widest = _cells(width, columns, slot.device)
-    cell = slots.shuffle.long().view(-1, rows, columns)
-    # cells may differ by a pixel in size
-    down = top[cell // columns].clamp(max=height - highest) - top[:, None]
-    right = left[cell % columns].clamp(max=width - widest) - left
-    # seen from the last pixel backwards where mirrored
-    mirror_y, mirror_x = slots.mirror_y.long(), slots.mirror_x.long()
-    stride_y, stride_x = width * (1 - 2 * mirror_y), 1 - 2 * mirror_x
-    first = mirror_y * (height - 1) * width + mirror_x * (width - 1)
-    moved = first[:, None, None] + stride_y[:, None, None] * down + stride_x[:, None, None] * right
-    along = moved[:, :, column] + stride_x[:, None, None] * torch.arange(width, device=slot.device)
-    return pick(along.flatten(), (slot * rows + pick(row, y)) * width + x) + pick(stride_y, slot) * y
-
-
-def _cells(side: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor, int]:
-    """Return the cell of each pixel along one side, the first pixel of each cell, and the pixels of the largest."""
-    first = (torch.arange(cells, device=device) * side + cells - 1) // cells
-    return torch.arange(side, device=device) * cells // side, first, -(-side // cells)
-
-
-def _tiled(slots: Slots, where: Where, size: tuple[int, int], side: int) -> Tensor:
-    """Return which pixels of a texture are seen where: from a random place on, mirrored beyond its edges."""
-    slot, y, x = where
-    period = 2 * side
-
-    def folded(length: int, crop: Tensor) -> Tensor:
-        at = (torch.arange(length, device=crop.device) + (crop * period).long()[:, None]) % period
-        return torch.minimum(at, period - 1 - at)
-
-    row, column = folded(size[0], slots.crop_y) * side, folded(size[1], slots.crop_x)
-    return pick(row.flatten(), slot * size[0] + y) + pick(column.flatten(), slot * size[1] + x)
-
-
-def tint(colours: Tensor, slots: Slots, slot: Tensor, level: Tensor, grey: Tensor) -> Tensor:
-    """Return a source's colours with hue, saturation, contrast and brightness changed as drawn: one affine map.
+def mixed(source: Source, images: Tensor, bank: Tensor | None, pixels: Pixels, host: Tensor) -> Tensor:
+    """Return pixels of the hosts with the sources mixed in, (C, *S), of the images' dtype.
 
     Args:
-        colours: float32 (C, *S).
+        source: From `prepare`.
+        images: The batch.
+        bank: As for `prepare`.
+        pixels: Which are wanted.
+        host: What they are in the hosts, (C, *S).
+    """
+    channels, height, width = images.shape[1:]
+    rows = source.along.shape[1]
+    seen = pixels.look_up(source.along.flatten(1), pixels.y * rows // height * width + pixels.x)
+    seen = seen + pixels.spread(source.down) * pixels.y
+    colours = as_unit(pixels.read(images, pixels.place(images, source.host, seen)))
+    if bank is not None:
+        seen = pixels.look_up(source.row, pixels.y) + pixels.look_up(source.column, pixels.x)
+        texture = as_unit(pixels.read(bank, pixels.place(bank, source.texture.clamp(min=0), seen)))
+        texture = _luma(texture)[None] if channels == 1 else texture
+        colours = torch.where(pixels.spread(source.texture) >= 0, texture, colours)
+    tinted = tint(colours, pixels.spread(source.tint.mT))
+    result = torch.lerp(as_unit(host), tinted, pixels.spread(source.opacity))
+    if images.dtype == torch.uint8:
+        result = (result * 255 + 0.5).floor_()
+    return result.to(images.dtype)
+
+
+def tint(colours: Tensor, weights: Tensor) -> Tensor:
+    """Return colours (C, *S), in [0, 1], with hue, saturation, contrast and brightness changed.
+
+    Args:
+        colours: float32.
+        weights: As in `Source`, (5, *S).
+    """
+    itself, before, after, luma, constant = weights.unbind()
+    if len(colours) == 1:
+        return (colours * (itself + before + after + luma) + constant).clamp_(0, 1)
+    tinted = itself * colours + (luma * _luma(colours) + constant)
+    for weight, offset in ((before, 1), (after, 2)):
+        added = weight * colours
+        for channel in range(3):
+            tinted[(channel + offset) % 3] += added[channel]
+    return tinted.clamp_(0, 1)
+
+
+def _shuffled(slots: Slots, size: tuple[int, int], grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return `along` and `down` of hosts with the cells of a grid shuffled, and all mirrored."""
+    (height, width), (rows, columns), device = size, grid, slots.shuffle.device
+    top, highest = _cells(height, rows, device)
+    left, widest = _cells(width, columns, device)
+    cell = slots.shuffle.long().view(-1, rows, columns)
+    # cells may differ by a pixel in size
+    move_y = top[cell // columns].clamp(max=height - highest) - top[:, None]
+    move_x = left[cell % columns].clamp(max=width - widest) - left
+    # seen from the last pixel backwards where mirrored
+    mirror_y, mirror_x = slots.mirror_y.long(), slots.mirror_x.long()
+    down, right = width * (1 - 2 * mirror_y), (1 - 2 * mirror_x)[:, None, None]
+    first = mirror_y * (height - 1) * width + mirror_x * (width - 1)
+    moved = first[:, None, None] + down[:, None, None] * move_y + right * move_x
+    x = torch.arange(width, device=device)
+    return moved[:, :, x * columns // width] + right * x, down
+
+
+def _cells(side: int, cells: int, device: torch.device) -> tuple[Tensor, int]:
+    """Return the first pixel of each cell along one side, and the pixels of the largest."""
+    return (torch.arange(cells, device=device) * side + cells - 1) // cells, -(-side // cells)
+
+
+def _folded(length: int, side: int, crop: Tensor) -> Tensor:
+    """Return what is seen along a side of a texture, (K, length): from a random place on, mirrored beyond its edges."""
+    period = 2 * side
+    at = (torch.arange(length, device=crop.device) + (crop * period).long()[:, None]) % period
+    return torch.minimum(at, period - 1 - at)
+
+
+def _tint(slots: Slots, level: Tensor, grey: Tensor) -> Tensor:
+    """Return the weights for `tint` that change hue, saturation, contrast and brightness as drawn, (K, 5).
+
+    Args:
         slots: As drawn.
-        slot: Slot of each pixel, of a shape that broadcasts to S.
         level: Mean value of each host, float32 (K,): brightness moves away from the nearer end of the range.
         grey: Which hosts are grey, bool (K,): their sources become grey too.
-
-    Returns:
-        float32 (C, *S), in [0, 1].
     """
     gain, shifted = slots.contrast, level + slots.shift
     shift = torch.where((shifted < 0) | (shifted > 1), -slots.shift, slots.shift)
-    tinted = pick((1 - gain) * level + shift, slot)
-    for weights, colour in zip(_weights(slots, grey, len(colours)), colours, strict=True):
-        tinted = tinted + pick(gain * weights, slot) * colour
-    return tinted.clamp(0, 1)
-
-
-def _weights(slots: Slots, grey: Tensor, channels: int) -> list[Tensor]:
-    """Return how much of each channel goes into every channel, (C, K), as hue and saturation change."""
-    if channels == 1:
-        return [torch.ones_like(slots.hue)[None]]
-    saturation = slots.saturation.masked_fill(grey, 0)
-    # a turn about the grey axis
-    hue = torch.deg2rad(slots.hue)
+    # a turn about the grey axis of what the saturation leaves of the colour
+    colour, hue = gain * slots.saturation.masked_fill(grey, 0), torch.deg2rad(slots.hue)
     cosine, sine = torch.cos(hue), torch.sin(hue) / math.sqrt(3)
     third = (1 - cosine) / 3
-    turn = saturation * torch.stack([cosine + third, third + sine, third - sine])
-    return [turn.roll(number, 0) + (1 - saturation) * luma for number, luma in enumerate(_LUMA)]
+    turn = cosine + third, third + sine, third - sine
+    return torch.stack([*(colour * part for part in turn), gain - colour, (1 - gain) * level + shift], 1)
 
 
-def look(images: Tensor, hosts: Tensor) -> tuple[Tensor, Tensor]:
+def _luma(colours: Tensor) -> Tensor:
+    """Return the luma, (*S), of colours (3, *S)."""
+    red, green, blue = colours.unbind()
+    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+
+
+def _look(images: Tensor, hosts: Tensor) -> tuple[Tensor, Tensor]:
     """Return what a few pixels tell of each host: its mean in [0, 1], float32 (K,), and if it is grey, bool (K,)."""
     step = max(1, min(images.shape[2:]) // _PROBES)
     # sums depend on the order in memory

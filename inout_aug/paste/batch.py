@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -13,21 +12,20 @@ from torch import Tensor, nn
 
 from inout_aug._ranks import world
 from inout_aug.paste._batch_check import check_batch, check_range
-from inout_aug.paste._batch_draws import BatchDraws, Ranges, Slots, draw
-from inout_aug.paste._batch_field import rotated_fields
-from inout_aug.paste._batch_pixels import Where, everywhere, inside, pick, read, write
-from inout_aug.paste._batch_source import as_unit, look, source_colours, texture_bank, tint
+from inout_aug.paste._batch_draws import BatchDraws, Ranges, draw
+from inout_aug.paste._batch_field import Canvases, draw_canvases
+from inout_aug.paste._batch_mask import BatchForeground, draw_masks
+from inout_aug.paste._batch_pixels import Everywhere, Painted
+from inout_aug.paste._batch_source import Source, mixed, prepare, texture_bank
 from inout_aug.paste._options import as_number, as_range
 from inout_aug.paste.memseg import MemSegPaste, as_grid, as_powers
 from inout_aug.paste.textures import Textures, TextureSource
 from inout_aug.seeding import check_epoch, check_seed
 
-BatchForeground: TypeAlias = Callable[[Tensor], Tensor]
+_Tensors = TypeVar("_Tensors", Canvases, Source)
 
-# A field that hardly reaches the threshold is cut at this depth below its maximum, as a share of its range.
-_DEPTH = 0.1
-# Of fields that the CPU draws at a time, in memory that then is used again: fresh memory costs more than the work.
-_PIXELS = 1 << 19
+# Of fields that the CPU draws at a time; more would not stay in its caches.
+_PIXELS = 1 << 20
 
 
 class BatchPaste(nn.Module):
@@ -35,8 +33,9 @@ class BatchPaste(nn.Module):
 
     MemSeg's anomaly simulation (Yang et al. 2022, arXiv 2205.00908, section 3.2), as `MemSegPaste`, but for all images
     at once and on their device: a rotated Perlin field above `threshold` is the mask, and a texture, or the host
-    mirrored, recoloured and with the cells of a grid shuffled, is mixed in there. No step waits for the device, and
-    the work's shapes do not depend on the labels. Outside masks, and in all other samples, every bit stays as it is.
+    mirrored, recoloured and with the cells of a grid shuffled, is mixed in there. Two samples share a field: one has
+    its peaks, the other its pits, upside down. No step waits for the device, and the work's shapes do not depend on the
+    labels. Outside masks, and in all other samples, every bit stays as it is.
 
     Random numbers come from `(seed, epoch, step)`, drawn on the CPU, so that one seed gives the same masks on any
     device: before the threshold their fields agree to 1e-5, unless TF32 products are allowed. Each call is the next
@@ -227,55 +226,39 @@ class BatchPaste(nn.Module):
     def _paint(
         self, images: Tensor, labels: Tensor, masks: Tensor | None = None, *, draws: BatchDraws
     ) -> tuple[Tensor, ...]:
-        slots, flat = draws.slots(), labels.view(-1)
-        normal = flat == self.normal_label
-        # normals first, in the order drawn; how many are due is known to the device alone
-        hosts = torch.argsort(draws.order + len(flat) * ~normal)[: len(slots.seed)]
+        given = (images, labels) if masks is None else (images, labels, masks)
+        labels, size = labels.view(-1), (images.shape[2], images.shape[3])
+        planes = None if masks is None else masks.view(len(images), 1, *size)
+        normal = labels == self.normal_label
+        # normals first, in the order drawn
+        hosts = torch.argsort(draws.order + len(labels) * ~normal)[: len(draws.table)]
         due = torch.arange(len(hosts), device=hosts.device) < draws.due(normal.sum())
-        sparse = images.device.type == "cpu" and not torch.compiler.is_compiling()
-        some = max(1, _PIXELS // images[0, 0].numel()) if sparse else len(hosts)
-        parts = zip(*(torch.split(values, some) for values in (hosts, due, *slots)), strict=True)
-        painted = torch.cat([self._masks(images, these, are, Slots._make(those)) for these, are, *those in parts])
-        # on the CPU the painted pixels alone: to find them on other devices would mean to wait
-        slot, y, x = inside(painted) if sparse else everywhere(painted)
-        number, pixel, where = pick(hosts, slot), y * images.shape[3] + x, (slot, y, x)
-        written = [(images, self._mix(images, hosts, slots, where, read(images, number, pixel)))]
-        if masks is not None:
-            planes = masks.view(len(images), 1, *images.shape[2:])
-            written.append((planes, masks.new_full((1, 1), self.defect_class)))
-        for pictures, new in written:
-            if sparse:
-                write(pictures, number, pixel, new)
-            else:
-                pictures[hosts] = torch.where(painted[:, None], new.movedim(0, 1), pictures[hosts])
-        positive = flat.new_full((), self.positive_label)
-        flat[hosts] = torch.where(painted.amax((1, 2)), positive, flat[hosts])
-        return (images, labels) if masks is None else (images, labels, masks)
+        # elsewhere, to know how many are due and where they are painted would mean to wait
+        known = images.device.type == "cpu" and not torch.compiler.is_compiling()
+        if known:
+            hosts, draws = hosts[due], draws._replace(table=draws.table[due])
+        if not len(hosts):
+            return given
+        slots, finest = draws.slots(), self.ranges.finest(size)
+        source = prepare(images, self.bank, slots, hosts, self.ranges.grid_along(size))
+        powers = torch.stack([slots.power_y, slots.power_x], 1).long()
+        canvases = draw_canvases(powers[::2], slots.angle[::2], slots.seed[::2].long(), size=size, finest=finest)
+        at_a_time = max(1, _PIXELS // (size[0] * size[1])) if known else len(hosts)
+        for part, canvas in zip(_parts(source, 2 * at_a_time), _parts(canvases, at_a_time), strict=True):
+            painted = draw_masks(images, part.host, canvas, self.threshold, self.foreground)
+            pixels = Painted(painted) if known else Everywhere(painted & due[:, None, None])
+            place = pixels.place(images, part.host, pixels.number)
+            pixels.write(images, place, mixed(part, images, self.bank, pixels, pixels.read(images, place)))
+            if planes is not None:
+                place = pixels.place(planes, part.host, pixels.number)
+                pixels.write(planes, place, planes.new_full((1, 1), self.defect_class))
+            labels[part.host] = torch.where(pixels.any, labels.new_full((), self.positive_label), labels[part.host])
+        return given
 
-    def _masks(self, images: Tensor, hosts: Tensor, due: Tensor, slots: Slots) -> Tensor:
-        """Return where each slot's defect lies, bool (K, H, W): nowhere if it is not due or has no foreground."""
-        cells, size = torch.stack([slots.cells_y, slots.cells_x], 1), (images.shape[2], images.shape[3])
-        finest = self.ranges.finest(size)
-        field = rotated_fields(cells, slots.angle, slots.seed.long(), size=size, finest=finest)
-        lowest, highest = field.amin((1, 2)), field.amax((1, 2))
-        inside = None
-        if self.foreground is not None:
-            inside = self.foreground(images[hosts]).to(torch.bool).view_as(field)
-            highest = torch.where(inside, field, lowest[:, None, None]).amax((1, 2))
-        level = (highest - _DEPTH * (highest - lowest)).clamp(max=self.threshold)
-        above = field >= level.masked_fill(~due, math.inf)[:, None, None]
-        return above if inside is None else above & inside
 
-    def _mix(self, images: Tensor, hosts: Tensor, slots: Slots, where: Where, before: Tensor) -> Tensor:
-        """Return pixels of the hosts, (C, *S), with the sources mixed in."""
-        fewer, more = sorted(self.ranges.grid)
-        grid = (more, fewer) if images.shape[2] > images.shape[3] else (fewer, more)
-        colours = source_colours(images, self.bank, slots, hosts, where, grid)
-        tinted = tint(colours, slots, where[0], *look(images, hosts))
-        mixed = torch.lerp(as_unit(before), tinted, pick(slots.opacity, where[0]))
-        if images.dtype == torch.uint8:
-            mixed = (mixed * 255 + 0.5).floor_()
-        return mixed.to(images.dtype)
+def _parts(tensors: _Tensors, length: int) -> Iterator[_Tensors]:
+    """Yield so much of each tensor at a time."""
+    return map(type(tensors)._make, zip(*(torch.split(values, length) for values in tensors), strict=True))
 
 
 def _copied(values: Tensor) -> Tensor:

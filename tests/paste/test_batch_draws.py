@@ -99,14 +99,14 @@ def test_cells_are_powers_of_two_that_fit(height: int, width: int, low: int, mor
     drawn_from = ranges(cells=(1 << low, 1 << low + more))
     slots = draw(drawn_from, (height, width), 64, (0, 0, 0)).slots()
     finest = drawn_from.finest((height, width))
-    for side, cells, most in zip((height, width), (slots.cells_y, slots.cells_x), finest, strict=True):
+    for side, drawn, most in zip((height, width), (slots.power_y, slots.power_x), finest, strict=True):
         # four pixels to a cell, and 128 of them along the diagonal, if they were square
         fitting = [p for p in range(20) if 4 << p <= side and (1 << p) * math.hypot(height, width) <= 128 * side]
         highest = min(low + more, max(fitting, default=0))
-        powers = {1 << p for p in range(min(low, highest), highest + 1)}
-        assert set(cells.tolist()) <= powers
-        assert most == max(powers)
-        assert len(powers) > 4 or len(set(cells.tolist())) == len(powers)
+        powers = set(range(min(low, highest), highest + 1))
+        assert set(drawn.tolist()) <= powers
+        assert most == 1 << max(powers)
+        assert len(powers) > 4 or len(set(drawn.tolist())) == len(powers)
 
 
 @given(st.integers(1, 40), st.integers(0, 40), st.tuples(*[st.integers(0, 2**40)] * 3))
@@ -116,7 +116,7 @@ def test_a_row_depends_on_the_key_and_its_number_alone(batch: int, more: int, ke
     assert sorted(few.order.tolist()) == list(range(batch))
     smaller = draw(ranges(), (16, 16), batch, key).slots()
     for name, column in smaller._asdict().items():
-        assert name.startswith("cells") or torch.equal(column, getattr(few.slots(), name))
+        assert name.startswith("power") or torch.equal(column, getattr(few.slots(), name))
     other = draw(ranges(), SIZE, batch, (key[0], key[1], key[2] + 1))
     assert not torch.equal(other.table, few.table)
 

@@ -10,8 +10,13 @@ from inout_aug.paste import _batch_field as field
 
 
 def draw(cells, angle, seed, size, finest=(32, 32)):
-    arguments = torch.tensor([cells], dtype=torch.float32), torch.tensor([float(angle)]), torch.tensor([seed])
-    return field.rotated_fields(*arguments, size=size, finest=finest)[0]
+    return draw_all([cells], [float(angle)], [seed], size, finest)[0]
+
+
+def draw_all(cells, angle, seed, size, finest, device="cpu"):
+    powers = torch.tensor(cells).log2().long()
+    arguments = (part.to(device) for part in (powers, torch.tensor(angle), torch.tensor(seed)))
+    return field.seen_turned(field.draw_canvases(*arguments, size=size, finest=finest), size)
 
 
 def by_definition(cells, angle, seed, size, finest):
@@ -20,10 +25,11 @@ def by_definition(cells, angle, seed, size, finest):
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")
     per_y, per_x = cells[0] / height, cells[1] / width
-    v = (cosine * y + sine * x + (abs(cosine) * height + abs(sine) * width) / 2) * per_y
-    u = (cosine * x - sine * y + (abs(cosine) * width + abs(sine) * height) / 2) * per_x
-    lattice = [math.ceil(math.hypot(*size) * most / side) + 1 for most, side in zip(finest, size, strict=True)]
-    gy, gx = (part[0].numpy() for part in field.gradients(torch.tensor([seed]), *lattice))
+    diagonal = math.hypot(*size)
+    v = (cosine * y + sine * x + diagonal / 2) * per_y
+    u = (cosine * x - sine * y + diagonal / 2) * per_x
+    lattice = [math.ceil(diagonal * most / side) + 1 for most, side in zip(finest, size, strict=True)]
+    gx, gy = field.gradients(torch.tensor([seed]), *lattice)[0].numpy()
 
     def fade(t):
         return 6 * t**5 - 15 * t**4 + 10 * t**3
@@ -35,7 +41,7 @@ def by_definition(cells, angle, seed, size, finest):
             dy, dx = v - i - a, u - j - b
             weight = (1 - fade(abs(dy))) * (1 - fade(abs(dx)))
             total += weight * (gy[i + a, j + b] * dy + gx[i + a, j + b] * dx)
-    return math.sqrt(2) * total
+    return total
 
 
 @settings(max_examples=25, deadline=None)
@@ -58,18 +64,22 @@ def test_coarse_cells_are_smooth_for_the_canvas_is_as_fine_as_the_finest_need():
 
 
 def test_a_field_does_not_depend_on_its_neighbours_in_the_batch():
-    cells = torch.tensor([[4.0, 8.0], [1.0, 2.0], [16.0, 16.0]])
-    angle, seed = torch.tensor([10.0, -80.0, 45.0]), torch.tensor([1, 2, 3])
-    together = field.rotated_fields(cells, angle, seed, size=(80, 60), finest=(16, 16))
+    cells, angle, seed = [[4, 8], [1, 2], [16, 16]], [10.0, -80.0, 45.0], [1, 2, 3]
+    together = draw_all(cells, angle, seed, (80, 60), (16, 16))
     for number in range(3):
-        one = slice(number, number + 1)
-        alone = field.rotated_fields(cells[one], angle[one], seed[one], size=(80, 60), finest=(16, 16))
-        assert torch.allclose(alone[0], together[number], atol=1e-6)
+        alone = draw(cells[number], angle[number], seed[number], (80, 60), (16, 16))
+        assert torch.allclose(alone, together[number], atol=1e-6)
 
 
-def test_gradients_are_evenly_spread_unit_vectors_and_keyed_by_the_seed():
-    y, x = field.gradients(torch.arange(64), 40, 40)
-    assert torch.allclose(y**2 + x**2, torch.ones(()), atol=1e-6)
+def test_corners_of_elongated_pictures_are_not_empty():
+    drawn = draw_all([[8, 8]] * 90, list(range(0, 90)), list(range(90)), (40, 200), (8, 8)).numpy()
+    corners = np.abs(drawn[:, [0, 0, -1, -1], [0, -1, 0, -1]]).mean()
+    assert 0.7 < corners / np.abs(drawn).mean() < 1.4
+
+
+def test_gradients_are_evenly_spread_of_one_length_and_keyed_by_the_seed():
+    x, y = field.gradients(torch.arange(64), 40, 40).unbind(1)
+    assert torch.allclose(y**2 + x**2, torch.full((), 2.0), atol=1e-5)
     counts = torch.histc(torch.atan2(y, x), 16, -math.pi, math.pi)
     expected = 64 * 1600 / 16
     assert ((counts - expected) ** 2 / expected).sum() < 40  # chi-square of 15 degrees: 0.05 % above
@@ -77,11 +87,27 @@ def test_gradients_are_evenly_spread_unit_vectors_and_keyed_by_the_seed():
         assert abs(np.corrcoef(a.flatten().numpy(), b.flatten().numpy())[0, 1]) < 0.02
 
 
+@given(st.integers(0, 5), st.floats(1, 4), st.booleans())
+def test_weights_of_the_lattice_lines_are_sharpened_fades_and_ramps(power, stretch, ramp_first):
+    weights = field._weights(stretch, 1 << power, torch.device("cpu"), ramp_first=ramp_first).double().numpy()
+    lines, samples = weights.shape[2:]
+
+    def fade(away):
+        return np.where(abs(away) < 1, 1 - abs(away) ** 3 * (6 * away**2 - 15 * abs(away) + 10), 0)
+
+    def ramp(away):
+        return away * fade(away)
+
+    for number in range(power + 1):
+        step = stretch * (1 << number) / (samples - 1)
+        away, small = np.arange(samples) * step - np.arange(lines)[:, None], 1e-4
+        for found, value in zip(weights[number], (ramp, fade) if ramp_first else (fade, ramp), strict=True):
+            bend = (value(away + small) - 2 * value(away) + value(away - small)) / small**2
+            assert np.abs(found - (value(away) - step**2 / 12 * bend)).max() < 2e-5
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_seed_gives_the_same_field_on_cpu_and_gpu():
-    cells = torch.tensor([[1.0, 2.0], [32.0, 32.0], [8.0, 16.0]])
-    arguments = cells, torch.tensor([30.0, -45.0, 80.0]), torch.tensor([1, 2, 2**24 - 1])
-    here = field.rotated_fields(*arguments, size=(256, 256), finest=(32, 32))
-    there = field.rotated_fields(*(part.cuda() for part in arguments), size=(256, 256), finest=(32, 32))
-    assert (here - there.cpu()).abs().max() < 1e-5
+    arguments = [[1, 2], [32, 32], [8, 16]], [30.0, -45.0, 80.0], [1, 2, 2**24 - 1], (256, 256), (32, 32)
+    assert (draw_all(*arguments) - draw_all(*arguments, device="cuda").cpu()).abs().max() < 1e-5

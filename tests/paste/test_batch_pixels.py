@@ -1,4 +1,4 @@
-"""Pixels read and written by one flat index, against plain indexing of any view of any memory."""
+"""Painted pixels and all pixels, read and written, against plain indexing of any view of any memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from inout_aug.paste._batch_pixels import everywhere, inside, pick, read, write
+from inout_aug.paste._batch_pixels import Everywhere, Painted
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int64, torch.bool]
 
@@ -29,89 +29,95 @@ def views(draw: Any) -> tuple[Tensor, Tensor]:
 
 
 @st.composite
-def pixels(draw: Any, pictures: Tensor, *, unique: bool) -> tuple[Tensor, Tensor]:
-    """Return numbers of pictures, and of pixels in them."""
+def slots(draw: Any, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a different picture for each slot, and which of its pixels are painted."""
     count, _, height, width = pictures.shape
-    one = st.tuples(st.integers(0, count - 1), st.integers(0, height * width - 1))
-    chosen = draw(st.lists(one, unique=unique, max_size=12))
-    number, pixel = torch.tensor(chosen, dtype=torch.int64).reshape(-1, 2).unbind(1)
-    return number, pixel
+    which = draw(st.permutations(range(count)))[: draw(st.integers(1, count))]
+    bits = st.lists(st.booleans(), min_size=len(which) * height * width, max_size=len(which) * height * width)
+    return torch.tensor(which), torch.tensor(draw(bits)).view(len(which), height, width)
 
 
 @given(st.data())
-def test_pixels_of_any_view_are_read(data: Any) -> None:
+def test_painted_pixels_of_any_view_are_read_slot_by_slot_along_rows(data: Any) -> None:
     _, pictures = data.draw(views())
-    number, pixel = data.draw(pixels(pictures, unique=False))
-    width = pictures.shape[3]
-    expected = pictures[number, :, pixel // width, pixel % width].T
-    assert torch.equal(read(pictures, number, pixel), expected)
+    which, painted = data.draw(slots(pictures))
+    pixels = Painted(painted)
+    slot, y, x = painted.nonzero(as_tuple=True)
+    assert pixels.y.tolist() == y.tolist()
+    assert pixels.x.tolist() == x.tolist()
+    assert pixels.any.tolist() == painted.flatten(1).any(1).tolist()
+    assert torch.equal(pixels.spread(torch.arange(len(which))), slot)
+    found = pixels.read(pictures, pixels.place(pictures, which, pixels.number))
+    assert torch.equal(found, pictures[which[slot], :, y, x].T)
 
 
 @given(st.data())
-def test_pixels_of_any_view_are_written_and_nothing_beside_them(data: Any) -> None:
+def test_painted_pixels_of_any_view_are_written_and_nothing_beside_them(data: Any) -> None:
     memory, pictures = data.draw(views())
-    number, pixel = data.draw(pixels(pictures, unique=True))
-    values = -1 - torch.arange(pictures.shape[1] * len(number)).view(pictures.shape[1], -1)
-    before, width = memory.clone(), pictures.shape[3]
-    write(pictures, number, pixel, values)
-    assert torch.equal(pictures[number, :, pixel // width, pixel % width].T, values)
+    which, painted = data.draw(slots(pictures))
+    pixels, before = Painted(painted), memory.clone()
+    slot, y, x = painted.nonzero(as_tuple=True)
+    values = -1 - torch.arange(pictures.shape[1] * len(slot)).view(pictures.shape[1], -1)
+    pixels.write(pictures, pixels.place(pictures, which, pixels.number), values)
+    assert torch.equal(pictures[which[slot], :, y, x].T, values)
     # what is negative was written; all else is as it was
     assert int((memory < 0).sum()) == values.numel()
     assert torch.equal(memory[memory >= 0], before[memory >= 0])
 
 
 @given(st.data())
-def test_all_pixels_are_read_as_single_ones_are(data: Any) -> None:
+def test_of_all_pixels_the_painted_ones_are_read_and_written_as_single_ones_are(data: Any) -> None:
     _, pictures = data.draw(views())
-    hosts = torch.tensor(data.draw(st.lists(st.integers(0, len(pictures) - 1), max_size=3)), dtype=torch.int64)
-    height, width = pictures.shape[2:]
-    slot, y, x = everywhere(torch.zeros(len(hosts), height, width))
-    number, pixel = pick(hosts, slot), y * width + x
-    found = read(pictures, number, pixel)
-    assert found.shape == (pictures.shape[1], len(hosts), height, width)
-    assert torch.equal(found, pictures[hosts].movedim(1, 0))
-    flat = read(pictures, *(part.flatten() for part in torch.broadcast_tensors(number, pixel)))
-    assert torch.equal(flat.view_as(found), found)
+    which, painted = data.draw(slots(pictures))
+    some, all_ = Painted(painted), Everywhere(painted)
+    height, width = painted.shape[1:]
+    elsewhere = data.draw(st.permutations(range(height * width)))
+    table = torch.arange(len(which) * height * width).view(len(which), -1)
+    for number in (lambda pixels: pixels.number, lambda pixels: torch.tensor(elsewhere)[pixels.number.long()]):
+        found = all_.read(pictures, all_.place(pictures, which, number(all_)))
+        assert found.shape == (pictures.shape[1], *painted.shape)
+        assert torch.equal(found[:, painted], some.read(pictures, some.place(pictures, which, number(some))))
+        assert torch.equal(
+            all_.look_up(table, number(all_)).expand(painted.shape)[painted], some.look_up(table, number(some))
+        )
+    assert torch.equal(all_.any, some.any)
+    rows = torch.rand(2, len(which))
+    assert torch.equal(all_.spread(rows).expand(2, *painted.shape)[:, painted], some.spread(rows))
+    other = pictures.clone()
+    for pixels, target in ((some, pictures), (all_, other)):
+        pixels.write(target, pixels.place(target, which, pixels.number), torch.full((1, 1), -7))
+    assert torch.equal(pictures, other)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_any_type_and_memory_format(dtype: torch.dtype, memory_format: torch.memory_format) -> None:
     pictures = (torch.arange(2 * 3 * 5 * 4).view(2, 3, 5, 4) % 200).to(dtype).to(memory_format=memory_format)
-    number, pixel = torch.tensor([1, 0, 1]), torch.tensor([19, 0, 6])
-    values = read(pictures, number, pixel)
+    painted = torch.zeros(2, 5, 4, dtype=torch.bool)
+    painted[0, 4, 3] = painted[0, 1, 2] = painted[1, 0, 0] = True
+    pixels, which, other = Painted(painted), torch.tensor([1, 0]), torch.zeros_like(pictures)
+    place = pixels.place(pictures, which, pixels.number)
+    values = pixels.read(pictures, place)
     assert values.dtype == dtype
-    other = torch.zeros_like(pictures)
-    write(other, number, pixel, values)
-    assert torch.equal(read(other, number, pixel), values)
+    pixels.write(other, place, values)
+    assert torch.equal(pixels.read(other, place), values)
     assert other.stride() == pictures.stride()
-    write(other, number, pixel, torch.ones(1, 1, dtype=dtype))  # one value for all
+    pixels.write(other, place, torch.ones(1, 1, dtype=dtype))  # one value for all
     assert other.sum((1, 2, 3)).tolist() == [3, 6]
 
 
 def test_repeated_pictures_share_their_memory() -> None:
     grey = torch.arange(6.0).view(1, 1, 2, 3).expand(4, 3, 2, 3)
-    number, pixel = torch.tensor([3, 0]), torch.tensor([5, 1])
-    assert read(grey, number, pixel).tolist() == [[5, 1]] * 3
-
-
-@given(st.integers(0, 5), st.lists(st.integers(1, 4), min_size=1, max_size=3), st.data())
-def test_picking_is_indexing(rows: int, shape: list[int], data: Any) -> None:
-    index = torch.randint(0, 7, shape, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99))))
-    for table in (torch.arange(7), torch.rand(rows, 7), torch.rand(2, rows, 7), torch.rand(7, rows).T):
-        assert torch.equal(pick(table, index), table[..., index])
+    painted = torch.zeros(2, 2, 3, dtype=torch.bool)
+    painted[0, 1, 2] = painted[1, 0, 1] = True
+    pixels = Painted(painted)
+    assert pixels.read(grey, pixels.place(grey, torch.tensor([3, 0]), pixels.number)).tolist() == [[5, 1]] * 3
 
 
 def test_nothing_to_read_or_write_is_fine() -> None:
-    pictures, none = torch.ones(2, 3, 4, 4), torch.zeros(0, dtype=torch.int64)
-    assert read(pictures, none, none).shape == (3, 0)
-    write(pictures, none, none, torch.zeros(3, 0))
+    pictures, pixels = torch.ones(2, 3, 4, 4), Painted(torch.zeros(2, 4, 4, dtype=torch.bool))
+    place = pixels.place(pictures, torch.tensor([1, 0]), pixels.number)
+    assert pixels.read(pictures, place).shape == (3, 0)
+    pixels.write(pictures, place, torch.zeros(3, 0))
     assert pictures.all()
-
-
-@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 17, 40)])
-def test_painted_pixels_are_found_in_order(shape: tuple[int, int, int]) -> None:
-    painted = torch.rand(shape, generator=torch.Generator().manual_seed(3)) < 0.2
-    for found, expected in zip(inside(painted), painted.nonzero(as_tuple=True), strict=True):
-        torch.testing.assert_close(found, expected, rtol=0, atol=0)
-    assert [len(found) for found in inside(torch.zeros(shape, dtype=torch.bool))] == [0, 0, 0]
+    assert not pixels.any.any()
