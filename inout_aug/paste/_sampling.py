@@ -57,11 +57,17 @@ def crop(size: tuple[int, int], picture: tuple[int, int], fit: Fit, at: Sequence
         >>> crop((10, 10), (20, 30), "cover", (0.0, 1.0)) @ [9.5, 9.5, 1]  # the lower right corner
         array([19.5, 29.5])
     """
-    pixels = np.array(picture) / np.array(size)
+    scales = [there / here for there, here in zip(picture, size, strict=True)]
     if fit == "cover":
-        pixels[:] = pixels.min()
-    start = (np.array(picture) - pixels * np.array(size)) * np.array(at) + pixels / 2 - 0.5
-    return np.column_stack([np.diag(pixels), start])
+        scales = [min(scales)] * 2
+    (down, right), (top, left) = (
+        scales,
+        [
+            (there - scale * here) * part + scale / 2 - 0.5
+            for there, here, scale, part in zip(picture, size, scales, at, strict=True)
+        ],
+    )
+    return np.array([[down, 0.0, top], [0.0, right, left]])
 
 
 def compose(second: Affine, first: Affine) -> Affine:
@@ -71,7 +77,9 @@ def compose(second: Affine, first: Affine) -> Affine:
 
 def follow(to_picture: Affine, y: Indices, x: Indices) -> tuple[Floats, Floats]:
     """Return where an affine map sends pixels: y and x, (N,) each."""
-    return _map(to_picture, y, x, to_picture[:, 2].astype(np.float32))
+    (yy, yx, top), (xy, xx, left) = to_picture.astype(np.float32)
+    down, right = y.astype(np.float32), x.astype(np.float32)
+    return yy * down + yx * right + top, xy * down + xx * right + left
 
 
 def follow_shuffled(
@@ -88,23 +96,27 @@ def follow_shuffled(
         shuffle: For each cell, row by row, the cell whose content it gets.
     """
     rows, columns = grid
-    corners = _corners(size, rows, columns)
+    corners, row_of, column_of = _cells(size, rows, columns)
     moved = np.take(corners, shuffle, axis=1) - corners
-    offset = (to_picture[:, :2] @ moved + to_picture[:, 2:]).astype(np.float32)
-    cell = (y * rows // size[0]) * columns + x * columns // size[1]
-    return _map(to_picture, y, x, np.take(offset, cell, axis=1))
+    offset = (to_picture[:, :2] @ moved + to_picture[:, 2:]).reshape(2, rows, columns)
+    # what each row of pixels adds in each column of cells, and what each column of pixels adds: many pixels look it up
+    by_row = (np.take(offset, row_of, axis=1) + to_picture[:, :1, None] * np.arange(size[0])[:, None]).reshape(2, -1)
+    by_column = to_picture[:, 1:2] * np.arange(size[1])
+    at = y * np.int32(columns) + np.take(column_of, x)
+    sent_y, sent_x = (
+        np.take(down, at) + np.take(right, x)
+        for down, right in zip(by_row.astype(np.float32), by_column.astype(np.float32), strict=True)
+    )
+    return sent_y, sent_x
 
 
 @lru_cache(maxsize=64)
-def _corners(size: tuple[int, int], rows: int, columns: int) -> Affine:
-    """Return y and x of the upper left corners of a grid's cells, (2, rows * columns)."""
-    return np.indices((rows, columns)).reshape(2, -1) * [[size[0] / rows], [size[1] / columns]]
-
-
-def _map(to_picture: Affine, y: Indices, x: Indices, offset: Floats) -> tuple[Floats, Floats]:
-    (yy, yx), (xy, xx) = to_picture[:, :2].astype(np.float32)
-    down, right = y.astype(np.float32), x.astype(np.float32)
-    return yy * down + yx * right + offset[0], xy * down + xx * right + offset[1]
+def _cells(size: tuple[int, int], rows: int, columns: int) -> tuple[Affine, Indices, Indices]:
+    """Return y and x of the upper left corners of a grid's cells, (2, rows * columns), and rows' and columns' cells."""
+    height, width = size
+    corners = np.indices((rows, columns)).reshape(2, -1) * [[height / rows], [width / columns]]
+    row_of, column_of = np.arange(height) * rows // height, np.arange(width) * columns // width
+    return corners, row_of.astype(np.int32), column_of.astype(np.int32)
 
 
 def sample(picture: Image, y: Floats, x: Floats) -> Image:

@@ -30,7 +30,6 @@ _LEAST_CELL = 4  # pixels
 _LAG = 4  # pixels; longer than grain
 _PROBES = 16  # per shorter side
 _NOISE_LIMITS = (0.01, 0.05)  # of full scale
-_NO_FADE = np.ones((1, 1), np.float32)
 
 
 class Options(TypedDict, total=False):
@@ -224,21 +223,21 @@ class MemSegPaste:
         """
         check_image(image)
         image = cast(Image, np.ascontiguousarray(image))  # OpenCV reads no flipped views
-        mask = self._mask(image, params)
-        where = np.flatnonzero(mask)
+        mask, where = self._mask(image, params)
         painted = image.copy()
         pixels = painted.reshape(-1, image.shape[2])
         host = cast(Image, np.take(pixels, where, axis=0))
         change = self._source(where, image, host, params)
         change -= host
-        fade = _fade(mask, self.feather).reshape(-1, 1)[where] if self.feather else _NO_FADE
-        change *= np.float32(params["opacity"]) * fade
+        fade = _fade(mask, self.feather).reshape(-1, 1)[where] if self.feather else None
+        change *= np.float32(params["opacity"]) if fade is None else np.float32(params["opacity"]) * fade
         new = self._visible(image, host, change, fade)
-        for channel in range(image.shape[2]):  # three times faster than all at once
+        for channel in range(image.shape[2]):  # twice as fast as all at once
             pixels[where, channel] = new[:, channel]
         return painted, mask.view(np.uint8) if self.defect_class == 1 else mask * np.uint8(self.defect_class)
 
-    def _mask(self, image: Image, params: Params) -> NDArray[np.bool_]:
+    def _mask(self, image: Image, params: Params) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+        """Return the mask, (H, W), and flat indices of its pixels."""
         height, width = image.shape[:2]
         inside = find_foreground(self.foreground, image)
         room = height * width if inside is None else int(np.count_nonzero(inside))
@@ -250,10 +249,11 @@ class MemSegPaste:
             mask: NDArray[np.bool_] = field > self.threshold
             if inside is not None:
                 mask &= inside
-            area = np.count_nonzero(mask)
-            if min(least, room) <= area <= most:
-                return mask
-        return _highest(field, inside, min(least if area < least else most, room))
+            where = np.flatnonzero(mask)
+            if min(least, room) <= len(where) <= most:
+                return mask, where
+        mask = _highest(field, inside, min(least if len(where) < least else most, room))
+        return mask, np.flatnonzero(mask)
 
     def _source(self, where: NDArray[np.intp], image: Image, host: Image, params: Params) -> Floats:
         if params["source"] == "structure":
@@ -264,25 +264,31 @@ class MemSegPaste:
             raise ValueError("the parameters name a texture, but this MemSegPaste has none: pass textures=")
         return tint(colours, params, image, host)
 
-    def _visible(self, image: Image, host: Image, change: Floats, fade: Floats) -> Image:
+    def _visible(self, image: Image, host: Image, change: Floats, fade: Floats | None) -> Image:
         """Add the change to the host, with its mean at least as far from zero as `min_contrast` says."""
         white = full_scale(host)
         wanted = self.min_contrast * _noise(image) if self.min_contrast else 0.0
-        shift = float(change.mean())
-        new = change + host
+        shift = _mean(change)
+        change += host
         if abs(shift) < wanted:
-            level = float(host.mean())
+            level = _mean(host)
             # as it is, unless the range ends there
             sign = math.copysign(1, shift if wanted <= level <= white - wanted else white / 2 - level)
-            new += np.float32((sign * wanted - shift) / fade.mean()) * fade
-            np.clip(new, 0, white, out=new)
-        painted = cast(Image, np.rint(new, out=new).astype(host.dtype))
+            more = sign * wanted - shift
+            change += np.float32(more) if fade is None else np.float32(more / _mean(fade)) * fade
+            np.clip(change, 0, white, out=change)
+        painted = cast(Image, np.rint(change, out=change).astype(host.dtype))
         if np.array_equal(painted, host):
             raise HostRefused(
                 "the paste leaves the host as it is, so it would be a positive without a defect; the host may be "
                 "constant. Use min_contrast > 0, or textures"
             )
         return painted
+
+
+def _mean(values: Image | Floats) -> float:
+    """Return the mean of values (N, C), which OpenCV takes for one channel; numpy's is slower."""
+    return float(cv2.mean(values)[0])
 
 
 def _draw_cells(side: int, cells: tuple[int, int], rng: np.random.Generator) -> int:

@@ -97,7 +97,9 @@ def texture_at(
         raise ValueError(f"the parameters name texture {index}, {name!r}, which is not among {textures}")
     picture = textures.fetch(index, host.shape, fit)
     size = host.shape[0], host.shape[1]
-    to_picture = compose(crop(size, (picture.shape[0], picture.shape[1]), fit, params["crop"]), _turn(size, params))
+    to_picture = crop(size, (picture.shape[0], picture.shape[1]), fit, params["crop"])
+    if "rotation" in params or "mirror" in params:
+        to_picture = compose(to_picture, _turn(size, params))
     if "perturb" not in params:
         return sample(picture, *follow(to_picture, *_split(where, size)))
     everywhere = _split(np.arange(size[0] * size[1]), size)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inout_aug.paste import memseg
 from inout_aug.paste.foreground import HostMasks, Threshold
 from inout_aug.paste.memseg import PRESETS, MemSegPaste
 from inout_aug.paste.perlin import Perlin
@@ -165,6 +166,25 @@ def test_a_defect_stands_out_of_the_hosts_noise_but_need_not_of_its_stripes(sigm
         changes.append(abs(image[mask > 0].mean() - host[mask > 0].mean()))
     assert min(changes) > (1.0 if striped else 1.8) * sigma
     assert min(changes) < 2.2 * sigma
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("feather", [0.0, 4.0])
+def test_a_faint_paste_is_lifted_to_the_contrast_asked_for_and_no_other_is(channels, feather):
+    host = (np.random.default_rng(0).normal(120, 6, (90, 110, channels))).astype(np.uint8)
+    faint, lifted = (MemSegPaste(min_contrast=contrast, feather=feather) for contrast in (0.0, 2.0))
+    wanted, seen = 2 * memseg._noise(host), set()
+    for seed in range(40):
+        params = faint.make_params(host, stream(seed))
+        before, mask = faint.apply(host, params)
+        after, _ = lifted.apply(host, params)
+        shift, change = ((image.astype(float) - host)[mask > 0].mean() for image in (before, after))
+        seen.add(abs(shift) < wanted - 0.5)
+        if abs(shift) < wanted - 0.5:
+            assert abs(change) == pytest.approx(wanted, abs=0.5)
+        elif abs(shift) > wanted + 0.5:
+            assert np.array_equal(before, after)
+    assert seen == {True, False}
 
 
 def test_a_paste_that_changes_nothing_is_refused():
