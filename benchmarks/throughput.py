@@ -98,7 +98,7 @@ def take_turns(
 
 
 def compared(section: str, case: str, medians: Mapping[str, float], ours: str) -> Iterator[Row]:
-    """One row for each contender, with its time as a multiple of ours."""
+    """One row for each contender, with its time as a multiple of one's, usually ours."""
     for name, median in medians.items():
         yield {"section": section, "case": case, "what": name, "ms": median * 1e3, "ratio": median / medians[ours]}
 
@@ -196,33 +196,40 @@ class Files(Dataset[Any]):
 
 
 def measure_loaders(arguments: argparse.Namespace) -> Iterator[Row]:
+    """Shuffled epochs, and those of `train.sampler()` with the same share of positives, in which hosts serve twice."""
     with texture_folder(arguments) as folder, tempfile.TemporaryDirectory() as temporary:
         augment = InOutAugment(generators=[MemSegPaste(folder)], ratio=0.5, seed=arguments.seed)
         for suffix, size in LOADER_FILES:
             paths = write_surfaces(Path(temporary), LOADER_SAMPLES, size, suffix)
             for (name, transform), workers in itertools.product(TRANSFORMS.items(), (0, 2)):
-                datasets: dict[str, Any] = {
-                    "unwrapped": Files(paths, transform),
-                    "wrapped, ratio 0.5": augment(Files(paths), transform=transform),
+                wrapped = augment(Files(paths), transform=transform)
+                loaders = {
+                    "unwrapped": loader(Files(paths, transform), workers, arguments.seed),
+                    "wrapped, shuffled": loader(wrapped, workers, arguments.seed),
+                    "wrapped, its sampler": loader(wrapped, workers, sampler=wrapped.sampler(positives=1 / 3)),
                 }
                 clock = time.perf_counter if workers else time.thread_time
-                epochs = {kind: epoch(dataset, workers, arguments.seed) for kind, dataset in datasets.items()}
+                epochs = {kind: epoch(each) for kind, each in loaders.items()}
                 medians = take_turns(epochs, arguments.loader_repeats, block=1, warm_up=2, clock=clock)
                 # the wrapped set is half as long again
-                per_sample = {kind: median / len(datasets[kind]) for kind, median in medians.items()}
+                per_sample = {kind: median / len(loaders[kind].dataset) for kind, median in medians.items()}
                 case = f"{suffix} {size[0]}×{size[1]}, {name}, {workers} workers"
-                yield from compared("loader", case, per_sample, "wrapped, ratio 0.5")
+                yield from compared("loader", case, per_sample, "unwrapped")
 
 
-def epoch(dataset: Any, workers: int, seed: int) -> Call:
-    loader = DataLoader(
+def loader(dataset: Any, workers: int, seed: int = 0, sampler: Any = None) -> DataLoader[Any]:
+    return DataLoader(
         dataset,
         batch_size=16,
-        shuffle=True,
+        shuffle=sampler is None,
+        sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def epoch(loader: DataLoader[Any]) -> Call:
     return lambda _: sum(len(batch) for batch in loader)
 
 

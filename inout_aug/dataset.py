@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from inout_aug._hosting import HostOrder
 from inout_aug._wrapper import Wrapper
 from inout_aug.injector import Host, Injector, Slot, Summary, as_int
+from inout_aug.plugin import Paster
 from inout_aug.sample import Sample
 from inout_aug.sampler import PositivesSampler
-from inout_aug.seeding import EpochIndex, check_state, permuted
+from inout_aug.seeding import EpochIndex, check_state
 
 
 class InOutDataset(Wrapper, Dataset[Any]):
@@ -50,18 +52,30 @@ class InOutDataset(Wrapper, Dataset[Any]):
         self._positions = _positions_within(schedule)
         self._real = real
         self._labels = labels if isinstance(real, range) else labels[real]
-        self._hosts = np.flatnonzero(labels == injector.rule.normal)
+        self._order = HostOrder(np.flatnonzero(labels == injector.rule.normal), seed)
+        self._kept: Host | None = None
 
     def __len__(self) -> int:
         return self.n_real + len(self._schedule)
 
     def __getitem__(self, index: int) -> Any:
+        kept, self._kept = self._kept, None
         position = as_int(index, len(self))
         synthetic = position - self.n_real
         if synthetic < 0:
-            return self._injector.real(self.dataset[int(self._real[position])])
+            at = int(self._real[position])
+            if kept is not None and kept[0] == at and _is_paired(index):
+                return self._injector.real(kept[1])
+            return self._injector.real(self.dataset[at])
         epoch = self._epoch_of(index, synthetic)
-        return self._injector.item(self._slot(synthetic, epoch), self._hosts_for(synthetic, epoch))
+        hosts = _Hosts(self.dataset, self._order, synthetic, epoch)
+        item = self._injector.item(self._slot(synthetic, epoch), hosts)
+        if _is_paired(index) and hosts.read is not None and self._injector.leaves_alone(hosts.read[1]):
+            self._kept = hosts.read
+        return item
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": None}
 
     def __repr__(self) -> str:
         return f"InOutDataset({self.n_real} real + {len(self._schedule)} synthetic, {type(self.dataset).__name__})"
@@ -122,7 +136,8 @@ class InOutDataset(Wrapper, Dataset[Any]):
         synthetic = position - self.n_real
         if synthetic < 0:
             return self._injector.layout.unpack(self.dataset[int(self._real[position])])
-        return self._injector.sample(self._slot(synthetic, epoch), self._hosts_for(synthetic, epoch))[0]
+        hosts = _Hosts(self.dataset, self._order, synthetic, epoch)
+        return self._injector.sample(self._slot(synthetic, epoch), hosts)[0]
 
     def summary(self) -> Summary:
         """Print and return how many samples there are of each kind, and the share of positives."""
@@ -173,7 +188,27 @@ class InOutDataset(Wrapper, Dataset[Any]):
             seed=self.seed if seed is None else seed,
             num_replicas=num_replicas,
             rank=rank,
+            hosts=self.hosts_of,
         )
+
+    def hosts_of(self, synthetic: NDArray[np.int64], epochs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the index of each synthetic sample's host.
+
+        Args:
+            synthetic: Indices of synthetic samples, int64 (N,).
+            epochs: In which epoch each is drawn, int64 (N,).
+
+        Returns:
+            int64 (N,): -1 where there is no host, or it is no sample of this dataset, as `normals=` leaves some out.
+        """
+        numbers = synthetic - self.n_real
+        at = self._order.of(numbers, epochs if self._resample else np.zeros_like(epochs))
+        painted = np.array([isinstance(member, Paster) for member in self._injector.members])[self._schedule[numbers]]
+        if not isinstance(self._real, range):
+            places = np.searchsorted(self._real, at)
+            painted &= np.append(self._real, -1)[places] == at
+            at = places
+        return np.where(painted, at, -1)
 
     def _settings(self) -> dict[str, int]:
         """Return what a saved state must have in common with this dataset."""
@@ -188,20 +223,24 @@ class InOutDataset(Wrapper, Dataset[Any]):
         member, position = int(self._schedule[synthetic]), int(self._positions[synthetic])
         return Slot(member, position, epoch, (self.seed, epoch, synthetic))
 
-    def _hosts_for(self, synthetic: int, epoch: int) -> _Hosts:
-        return _Hosts(self.dataset, self._hosts, synthetic, (self.seed, epoch))
-
 
 class _Hosts:
-    """The hosts of one synthetic sample: within an epoch all normals are used evenly, in an order of that epoch."""
+    """Reads the hosts of one synthetic sample; remembers the last that it read first."""
 
-    def __init__(self, dataset: Any, hosts: NDArray[np.int64], synthetic: int, key: tuple[int, int]) -> None:
-        self.dataset, self.hosts, self.synthetic, self.key = dataset, hosts, synthetic, key
+    def __init__(self, dataset: Any, order: HostOrder, synthetic: int, epoch: int) -> None:
+        self.dataset, self.order, self.synthetic, self.epoch = dataset, order, synthetic, epoch
+        self.read: Host | None = None
 
     def __call__(self, attempt: int) -> Host:
-        turn, position = divmod(self.synthetic + attempt, len(self.hosts))
-        index = int(self.hosts[permuted(position, len(self.hosts), *self.key, turn)])
-        return index, self.dataset[index]
+        index = self.order.at(self.synthetic, self.epoch, attempt)
+        host = index, self.dataset[index]
+        if attempt == 0:
+            self.read = host
+        return host
+
+
+def _is_paired(index: int) -> bool:
+    return isinstance(index, EpochIndex) and index.paired
 
 
 def _positions_within(schedule: NDArray[np.uint8]) -> NDArray[np.int32]:

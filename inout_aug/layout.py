@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
@@ -21,6 +22,8 @@ Key: TypeAlias = int | str
 IMAGE_KEYS = ("image", "img", "pixel_values", "input", "inputs", "jpg", "jpeg", "png", "webp")
 MASK_KEYS = ("mask", "gt_mask", "masks", "segmentation_mask", "label_mask", "annotation", "labels", "label", "target")
 LABEL_KEYS = ("label", "labels", "gt_label", "target", "class", "class_id", "class_label", "is_anomaly", "y", "cls")
+
+_PLAIN = (str, bytes, int, float, complex, type(None), PurePath, np.generic)
 
 _REMEDY = (
     "Say which is which with layout=Fields(image=..., mask=..., label=...), or give an object with unpack and pack"
@@ -96,6 +99,11 @@ class Fields:
         else:
             label = containers.decode_label(get_field(item, self.label))
         return Sample(image, mask, label)
+
+    def is_plain(self, item: Any) -> bool:
+        """Return whether all of an item but its image and mask is immutable, as names and numbers are."""
+        parts = (self.image, self.mask)
+        return all(key in parts or isinstance(value, _PLAIN) for key, value in iter_fields(item))
 
     def pack(self, sample: Sample, like: Any) -> Any:
         """Return an item like `like` with the sample's image, mask and label."""

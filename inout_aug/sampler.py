@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
 
 from inout_aug._epochs import RankedEpochs
+from inout_aug._pairs import match, shuffled
 from inout_aug._pools import draw_evenly
 from inout_aug.seeding import EpochIndex, stream
+
+HostsOf: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
 
 # from so many different real positives on they make half of what is drawn
 _REMEMBERED = 8
@@ -22,9 +26,10 @@ class PositivesSampler(RankedEpochs[int], DistributedSampler[int]):
     """Draws fixed numbers of normals, real positives and synthetic positives, shuffled, each pool used evenly.
 
     A pool is gone through in a random order and then again in another one, on across epochs, so that no sample is drawn
-    twice before all were drawn once. Draws depend on `(seed, epoch)` alone. On several ranks each gets every
-    num_replicas-th draw, all equally many; it is a `DistributedSampler`, so that frameworks which shard samplers by
-    themselves let it be.
+    twice before all were drawn once. Where a synthetic sample and its host are both drawn in an epoch, they come one
+    after the other, so that the host is read and decoded once for both. Draws depend on `(seed, epoch)` alone. On
+    several ranks each gets every num_replicas-th two draws, all equally many; it is a `DistributedSampler`, so that
+    frameworks which shard samplers by themselves let it be.
 
     Args:
         normals: Indices of normal samples.
@@ -36,6 +41,8 @@ class PositivesSampler(RankedEpochs[int], DistributedSampler[int]):
         seed: Base seed.
         num_replicas: Number of ranks; None asks `torch.distributed`, when iterated.
         rank: This process's rank; goes with `num_replicas`.
+        hosts: From indices of synthetic samples, and how often each was drawn before, to those of their hosts, -1 for
+            none; None if it does not matter what comes when.
 
     Raises:
         ValueError: A share is out of range, or a pool that must give samples is empty.
@@ -53,6 +60,7 @@ class PositivesSampler(RankedEpochs[int], DistributedSampler[int]):
         seed: int,
         num_replicas: int | None = None,
         rank: int | None = None,
+        hosts: HostsOf | None = None,
     ) -> None:
         if not 0 < positives <= 1:
             raise ValueError(f"positives is a share in (0, 1]; got {positives}")
@@ -72,6 +80,7 @@ class PositivesSampler(RankedEpochs[int], DistributedSampler[int]):
         self._positives = positives
         self._real_share = 1.0 if not len(synthetic) else 0.0 if not len(real) else real_share
         self._wanted = int(num_samples)
+        self._hosts = hosts
 
     def __len__(self) -> int:
         """Return the number of draws of this rank in an epoch."""
@@ -88,11 +97,23 @@ class PositivesSampler(RankedEpochs[int], DistributedSampler[int]):
             draw_evenly(pool, count, epoch, self.seed, number)
             for number, (pool, count) in enumerate(zip(self._pools, counts, strict=True))
         ]
-        indices = np.concatenate([part[0] for part in drawn])
-        turns = np.concatenate([part[1] for part in drawn])
-        order = stream(self.seed, epoch).permutation(total)[rank::num_replicas]
-        for i in order[start:].tolist():
-            yield EpochIndex(int(indices[i]), int(turns[i]))
+        indices, turns = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+        first = second = np.empty(0, np.intp)
+        if self._hosts is not None and counts[-1]:
+            first, second = match(self._hosts(*drawn[-1]), drawn[0][0])
+            first += total - counts[-1]
+        paired = np.zeros(total, bool)
+        paired[first] = paired[second] = True
+        order = shuffled(total, first, second, stream(self.seed, epoch))
+        for i in _share(order, num_replicas, rank)[start:].tolist():
+            yield EpochIndex(int(indices[i]), int(turns[i]), bool(paired[i]))
+
+
+def _share(order: NDArray[np.intp], num_replicas: int, rank: int) -> NDArray[np.intp]:
+    """Return a rank's draws: every num_replicas-th two, so that at each step the ranks together go on in the order."""
+    each = len(order) // num_replicas
+    in_twos, rest = np.split(order, [each // 2 * 2 * num_replicas])
+    return np.append(in_twos.reshape(-1, num_replicas, 2)[:, rank], rest[rank::num_replicas])
 
 
 def default_real_share(real: int) -> float:

@@ -7,10 +7,11 @@ any worker, in any order, on any rank.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
@@ -18,6 +19,8 @@ _UNSET = -1
 _WORD = (1 << 64) - 1
 _FEISTEL_ROUNDS = 4
 _POOL_WORDS = 4  # numpy.random.SeedSequence's pool
+
+_Words = TypeVar("_Words", int, NDArray[Any])
 
 
 def check_seed(seed: int) -> int:
@@ -76,22 +79,42 @@ def permuted(position: int, size: int, *key: int) -> int:
     """
     if not 0 <= position < size:
         raise ValueError(f"position must be in [0, {size}); got {position}")
-    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    network = _network(size, key)
+    while (position := _feistel(position, *network)) >= size:
+        pass
+    return position
+
+
+def permuted_all(positions: NDArray[np.int64], size: int, *key: int) -> NDArray[np.int64]:
+    """Return what `permuted` does of many positions.
+
+    Example:
+        >>> permuted_all(np.arange(4), 10, 7).tolist() == [permuted(i, 10, 7) for i in range(4)]
+        True
+    """
+    network = _network(size, key)
+    found = _feistel(positions.astype(np.uint64), *network)
+    while (outside := found >= size).any():
+        found[outside] = _feistel(found[outside], *network)
+    return found.astype(np.int64)
+
+
+def _network(size: int, key: tuple[int, ...]) -> tuple[int, list[int]]:
+    """Return how many bits a half has, and the key of each round."""
+    return max(1, ((size - 1).bit_length() + 1) // 2), [_mix(*key, number) for number in range(_FEISTEL_ROUNDS)]
+
+
+def _feistel(value: _Words, half: int, rounds: list[int]) -> _Words:
     low = (1 << half) - 1
-    rounds = [_mix(*key, r) for r in range(_FEISTEL_ROUNDS)]
-    value = position
-    while True:
-        left, right = value >> half, value & low
-        for round_key in rounds:
-            left, right = right, left ^ (_mix(round_key, right) & low)
-        value = left << half | right
-        if value < size:
-            return value
+    left, right = value >> half, value & low
+    for round_key in rounds:
+        left, right = right, left ^ (_mix(round_key, right) & low)
+    return left << half | right
 
 
-def _mix(*words: int) -> int:
-    """Hash integers to 64 bits: splitmix64's finaliser, chained (Steele, Lea and Flood, 2014)."""
-    state = 0
+def _mix(*words: Any) -> Any:
+    """Hash integers, or arrays of uint64, to 64 bits: splitmix64's finaliser, chained (Steele, Lea and Flood, 2014)."""
+    state: Any = 0
     for word in words:
         state = (state + word + 0x9E3779B97F4A7C15) & _WORD
         state = ((state ^ state >> 30) * 0xBF58476D1CE4E5B9) & _WORD
@@ -101,18 +124,24 @@ def _mix(*words: int) -> int:
 
 
 class EpochIndex(int):
-    """An index that says in which epoch it is drawn; a sampler that repeats an index yields these."""
+    """An index that says in which epoch it is drawn; a sampler that repeats an index yields these.
+
+    Attributes:
+        epoch: In which epoch.
+        paired: Whether it is a synthetic sample that its host follows, or that host: the host is read once for both.
+    """
 
     epoch: int
+    paired: bool
 
-    def __new__(cls, index: int, epoch: int) -> EpochIndex:
+    def __new__(cls, index: int, epoch: int, paired: bool = False) -> EpochIndex:
         """Return `index` with an epoch on it."""
         self = super().__new__(cls, index)
-        self.epoch = epoch
+        self.epoch, self.paired = epoch, paired
         return self
 
-    def __reduce__(self) -> tuple[type[EpochIndex], tuple[int, int]]:
-        return EpochIndex, (int(self), self.epoch)
+    def __getnewargs__(self) -> tuple[int, int, bool]:  # type: ignore[override]  # an int has one
+        return int(self), self.epoch, self.paired
 
 
 class EpochClock:

@@ -22,6 +22,7 @@ from torchvision.transforms import v2
 from inout_aug.augment import InOutAugment
 from inout_aug.layout import get_field
 from inout_aug.plugin import HostRefused
+from inout_aug.seeding import EpochIndex
 from support import Parts, Shelf, Square
 
 
@@ -212,6 +213,89 @@ def test_hosts_are_used_evenly():
     train = wrap(40, 36 * 3)
     hosts = [train.sample(i).origin.host for i in range(40, 40 + 36 * 3)]
     assert np.bincount(hosts, minlength=40).tolist() == [0 if i % 10 == 0 else 3 for i in range(40)]
+
+
+class Counted(Parts):
+    """Parts that differ at every read, and say which they were."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.reads = []
+
+    def __getitem__(self, index):
+        self.reads.append(index)
+        item = super().__getitem__(index)
+        item[0].flat[:3] = len(self.reads) % 251
+        return item
+
+
+def test_a_host_is_read_once_for_the_synthetic_sample_and_for_itself():
+    parts = Counted(40)
+    train = InOutAugment(generators=[Square()], n_aug=20)(parts)
+    drawn = list(train.sampler(num_samples=80))
+    pairs = sum(index.paired for index in drawn) // 2
+    assert pairs > 10
+    parts.reads.clear()
+    items = [train[index] for index in drawn]
+    assert len(parts.reads) == 80 - pairs
+    for at, index in enumerate(drawn[:-1]):
+        if index.paired and index >= 40:
+            # outside its square the synthetic one is the very image that came after it
+            assert (items[at][0] != items[at + 1][0]).any(2).sum() == 64
+            assert items[at + 1][1] == 0
+
+
+def test_a_host_is_kept_for_the_next_draw_alone_and_for_no_other():
+    parts = Counted(40)
+    train = InOutAugment(generators=[Square()], n_aug=20)(parts)
+    host = train.sample(45).origin.host
+    before, after = EpochIndex(45, 0, True), EpochIndex(host, 0, True)
+
+    def reads(*indices, dataset=train):
+        dataset.dataset.reads.clear()
+        for index in indices:
+            dataset[index]
+        return len(dataset.dataset.reads)
+
+    assert reads(before, after) == 1
+    assert reads(before, after, after) == 2
+    assert reads(before, host) == 2
+    assert reads(45, after) == 2
+    assert reads(before, (host + 1) % 40, after) == 3
+    assert reads(before, EpochIndex((host + 1) % 40, 0, True), after) == 3
+    train[before]
+    assert reads(after, dataset=pickle.loads(pickle.dumps(train))) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrap", "shared"),
+    [
+        (lambda image, mask, label, index: {"image": image, "label": label, "path": f"{index}.png"}, True),
+        (lambda image, mask, label, index: (image, mask, label), True),
+        (lambda image, mask, label, index: {"image": image, "label": label, "boxes": [[index]]}, False),
+        (lambda image, mask, label, index: (image, torch.tensor(label)), False),
+    ],
+)
+def test_what_a_transform_could_change_in_both_is_read_twice(wrap, shared):
+    train = InOutAugment(generators=[Square()], n_aug=20)(Parts(40, wrap=wrap))
+    train[EpochIndex(45, 0, True)]
+    assert (train._kept is not None) == shared
+
+
+def darken(item):
+    """Works in place."""
+    item[0][:] //= 2
+    return item
+
+
+def test_a_transform_that_works_in_place_does_not_reach_the_other_of_a_pair():
+    train = InOutAugment(generators=[Square()], n_aug=20)(Parts(40), transform=darken, transform_on="item")
+    drawn = list(train.sampler(num_samples=80))
+    together = [train[index] for index in drawn]
+    for index, (image, label) in zip(drawn, together, strict=True):
+        expected = train[EpochIndex(index, index.epoch)]
+        assert np.array_equal(image, expected[0])
+        assert label == expected[1]
 
 
 def cut_away(item):

@@ -1,5 +1,6 @@
 import dataclasses
 from collections import OrderedDict, namedtuple
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,18 @@ def test_fields_without_a_mask_value_find_it_at_wrapping():
     assert with_mask_value(Fields(image=0, mask=1, mask_value=7), [(IMAGE, MASK)]).mask_value == 7
     with pytest.raises(ValueError, match="mask_value=1 or mask_value=255"):
         with_mask_value(layout, [(IMAGE, MASK)])
+
+
+@pytest.mark.parametrize(
+    ("others", "plain"),
+    [
+        ({"path": "a.png", "index": 3, "weight": np.float64(0.5), "taken": None, "file": Path("a.png")}, True),
+        ({"boxes": [[1, 2, 3, 4]]}, False),
+        ({"meta": {"camera": 1}}, False),
+        ({"embedding": np.zeros(3)}, False),
+        ({"embedding": torch.zeros(3)}, False),
+    ],
+)
+def test_an_item_is_plain_if_only_its_image_and_mask_can_be_changed(others, plain):
+    item = {"image": np.zeros((32, 32, 3), np.uint8), "mask": torch.zeros(32, 32), "label": 0, **others}
+    assert Fields(image="image", mask="mask", label="label").is_plain(item) == plain

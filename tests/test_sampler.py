@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from inout_aug.augment import InOutAugment
 from inout_aug.sampler import PositivesSampler, default_real_share
-from support import Parts, Square
+from support import Parts, Shelf, Square
 
 
 def sampler(normals=90, real=5, synthetic=100, *, positives=0.5, share=0.5, num_samples=200, seed=0, **ranks):
@@ -72,8 +72,20 @@ def test_ranks_split_one_epoch_evenly():
     whole = list(sampler(num_samples=200))
     ranks = [sampler(num_samples=199, num_replicas=4, rank=rank) for rank in range(4)]
     assert {len(rank) for rank in ranks} == {50}
-    shares = [list(rank) for rank in ranks]
-    assert [shares[i % 4][i // 4] for i in range(200)] == whole
+    assert in_turn([list(rank) for rank in ranks]) == whole
+
+
+def in_turn(shares):
+    """What ranks draw, two by two in turn, and what is left one by one."""
+    couples = [share[at : at + 2] for at in range(0, len(shares[0]) - 1, 2) for share in shares]
+    return [i for couple in couples for i in couple] + [share[-1] for share in shares if len(share) % 2]
+
+
+@pytest.mark.parametrize("num_samples", [5, 30, 69])
+def test_any_number_of_draws_is_split_evenly(num_samples):
+    ranks = [list(sampler(num_samples=num_samples, num_replicas=3, rank=rank)) for rank in range(3)]
+    assert {len(rank) for rank in ranks} == {-(-num_samples // 3)}
+    assert in_turn(ranks) == list(sampler(num_samples=3 * len(ranks[0])))
 
 
 def two_ranks(rank, made, path, queue):
@@ -93,7 +105,7 @@ def test_a_sampler_made_before_the_process_group_is_split_all_the_same(tmp_path)
         process.join()
     whole = [int(i) for i in sampler()]
     assert [shares[rank][0] for rank in range(2)] == [100, 100]
-    assert [shares[i % 2][1][i // 2] for i in range(200)] == whole
+    assert in_turn([shares[rank][1] for rank in range(2)]) == whole
     assert isinstance(made, torch.utils.data.DistributedSampler)
 
 
@@ -106,6 +118,45 @@ def test_a_repeated_synthetic_sample_is_a_new_draw_and_workers_do_not_matter():
     alone = images(0)
     assert len(np.unique(alone.reshape(64, -1), axis=0)) > 16 + 2 + 3 + 5
     assert np.array_equal(alone, images(2))
+
+
+def paired(drawn):
+    """The pairs of a synthetic sample and its host in what was drawn."""
+    drawn = list(drawn)
+    return [(a, b) for a, b in zip(drawn[::2], drawn[1::2], strict=False) if a.paired]
+
+
+@pytest.mark.parametrize("ranks", [{}, {"num_replicas": 2, "rank": 1}])
+def test_a_synthetic_sample_is_drawn_right_before_its_host_where_both_are_drawn(ranks):
+    train = InOutAugment(generators=[Square()], n_aug=30)(Parts(60))
+    drawn = train.sampler(positives=0.5, num_samples=120, **ranks)
+    for epoch in range(3):
+        drawn.set_epoch(epoch)
+        indices = list(drawn)
+        pairs = paired(indices)
+        # all normals are drawn once at least, and a few synthetic ones have the host of another
+        assert len(pairs) > 0.6 * sum(i >= 60 for i in indices)
+        assert sum(i.paired for i in indices) == 2 * len(pairs)
+        for synthetic, host in pairs:
+            assert train.sample(synthetic, synthetic.epoch).origin.host == host
+
+
+def test_hosts_that_the_wrapped_set_leaves_out_are_no_pairs():
+    train = InOutAugment(generators=[Square(), Shelf()], n_aug=16, normals=1.0)(Parts(200))
+    drawn = list(train.sampler(num_samples=72))
+    pairs = paired(drawn)
+    assert 0 < len(pairs) < 12
+    for synthetic, host in pairs:
+        sample = train.sample(synthetic, synthetic.epoch)
+        assert sample.origin.generator == "Square"
+        assert np.array_equal(train.sample(host).image, train.dataset[sample.origin.host][0])
+
+
+def test_frozen_samples_are_drawn_before_the_hosts_that_they_have_in_all_epochs():
+    train = InOutAugment(generators=[Square()], n_aug=20, resample=False)(Parts(60))
+    drawn = train.sampler(num_samples=240)
+    for _ in range(2):
+        assert all(train.sample(a).origin.host == b for a, b in paired(drawn))
 
 
 def test_missing_kinds_of_positives_are_made_up_for():

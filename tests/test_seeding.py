@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inout_aug.seeding import EpochClock, EpochIndex, check_seed, permuted, stream
+from inout_aug.seeding import EpochClock, EpochIndex, check_seed, permuted, permuted_all, stream
 
 words = st.integers(0, 2**64 - 1)
 
@@ -34,6 +34,13 @@ def test_stream_is_the_same_in_another_process():
 @given(st.integers(1, 300), st.lists(words, max_size=3))
 def test_permuted_is_a_permutation(size, key):
     assert sorted(permuted(i, size, *key) for i in range(size)) == list(range(size))
+
+
+@given(st.integers(1, 2**40), st.lists(words, max_size=3), st.data())
+def test_many_positions_are_permuted_as_single_ones_are(size, key, data):
+    positions = data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=20))
+    expected = [permuted(position, size, *key) for position in positions]
+    assert permuted_all(np.array(positions), size, *key).tolist() == expected
 
 
 def test_permutations_of_different_keys_are_unrelated():
@@ -86,6 +93,9 @@ def test_clock_is_shared_between_processes(method, copied):
     assert clock.tick(0) == 2
 
 
-def test_epoch_index_is_an_int_and_keeps_its_epoch_when_pickled():
-    index = pickle.loads(pickle.dumps(EpochIndex(5, 3)))
-    assert (index, index + 0, index.epoch) == (5, 5, 3)
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda index: pickle.loads(pickle.dumps(index))])
+def test_epoch_index_is_an_int_and_keeps_what_it_says_when_copied(copied):
+    for paired in (False, True):
+        index = copied(EpochIndex(5, 3, paired))
+        assert (index, index + 0, index.epoch, index.paired) == (5, 5, 3, paired)
+        assert isinstance(index, EpochIndex)

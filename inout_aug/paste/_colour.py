@@ -14,7 +14,7 @@ from inout_aug.sample import Image
 Floats: TypeAlias = NDArray[np.float32]
 Matrix: TypeAlias = NDArray[np.float64]
 
-_LUMA = np.array([0.299, 0.587, 0.114])
+_LUMA = (0.299, 0.587, 0.114)
 TO_GREY: Matrix = np.tile(_LUMA, (3, 1))
 
 
@@ -43,14 +43,16 @@ def colour_matrix(saturation: float, hue: float) -> NDArray[np.float64]:
     """
     cosine, sine = math.cos(math.radians(hue)), math.sin(math.radians(hue)) / math.sqrt(3)
     third = (1 - cosine) / 3
-    turned = np.array(
+    # a turn leaves the luma's share of grey as it is, so that can be added last
+    same, before, after = (saturation * part for part in (cosine + third, third - sine, third + sine))
+    red, green, blue = ((1 - saturation) * luma for luma in _LUMA)
+    return np.array(
         [
-            [cosine + third, third - sine, third + sine],
-            [third + sine, cosine + third, third - sine],
-            [third - sine, third + sine, cosine + third],
+            [same + red, before + green, after + blue],
+            [after + red, same + green, before + blue],
+            [before + red, after + green, same + blue],
         ]
     )
-    return turned @ (saturation * np.eye(3) + (1 - saturation) * _LUMA)
 
 
 def recolour(colours: Image, *, matrix: Matrix | None, gain: float, shift: float, white: int) -> Floats:
@@ -71,7 +73,9 @@ def recolour(colours: Image, *, matrix: Matrix | None, gain: float, shift: float
         affine = np.empty((3, 4))
         affine[:, :3], affine[:, 3] = matrix * gain, shift
         values = np.asarray(cv2.transform(values[None], affine), np.float32)[0]
-    elif gain != 1 or shift != 0:
+    elif gain == 1 and shift == 0:
+        return values
+    else:
         values *= np.float32(gain)
         values += np.float32(shift)
     return np.clip(values, 0, white, out=values)

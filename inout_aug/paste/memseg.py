@@ -267,18 +267,20 @@ class MemSegPaste:
     def _visible(self, image: Image, host: Image, change: Floats, fade: Floats | None) -> Image:
         """Add the change to the host, with its mean at least as far from zero as `min_contrast` says."""
         white = full_scale(host)
-        wanted = self.min_contrast * _noise(image) if self.min_contrast else 0.0
         shift = _mean(change)
         change += host
-        if abs(shift) < wanted:
-            level = _mean(host)
-            # as it is, unless the range ends there
-            sign = math.copysign(1, shift if wanted <= level <= white - wanted else white / 2 - level)
-            more = sign * wanted - shift
-            change += np.float32(more) if fade is None else np.float32(more / _mean(fade)) * fade
-            np.clip(change, 0, white, out=change)
+        if abs(shift) < self.min_contrast * _NOISE_LIMITS[1] * white:
+            wanted = self.min_contrast * _noise(image)
+            if abs(shift) < wanted:
+                level = _mean(host)
+                # as it is, unless the range ends there
+                sign = math.copysign(1, shift if wanted <= level <= white - wanted else white / 2 - level)
+                more = sign * wanted - shift
+                change += np.float32(more) if fade is None else np.float32(more / _mean(fade)) * fade
+                np.clip(change, 0, white, out=change)
         painted = cast(Image, np.rint(change, out=change).astype(host.dtype))
-        if np.array_equal(painted, host):
+        # a mean that is further from zero is that of some pixels that changed
+        if abs(shift) <= 1 and np.array_equal(painted, host):
             raise HostRefused(
                 "the paste leaves the host as it is, so it would be a positive without a defect; the host may be "
                 "constant. Use min_contrast > 0, or textures"
@@ -313,12 +315,13 @@ def _noise(image: Image) -> float:
     """
     values = image[..., image.shape[2] // 2]
     step = max(1, min(values.shape) // _PROBES)
-    deviations = []
-    for lines in (values, values.T):
-        apart = np.abs(np.subtract(lines[::step, _LAG::step], lines[::step, :-_LAG:step], dtype=np.float32)).ravel()
-        deviations.append(float(np.partition(apart, apart.size // 2)[apart.size // 2]))
+    near, far = slice(None, -_LAG, step), slice(_LAG, None, step)
+    apart = np.abs(np.stack([values[far, near], values[near, far]]) - values[near, near].astype(np.float32))
+    apart = apart.reshape(2, -1)
+    middle = apart.shape[1] // 2
+    deviation = float(np.partition(apart, middle, axis=1)[:, middle].min()) * 1.4826 / math.sqrt(2)
     least, most = (share * full_scale(image) for share in _NOISE_LIMITS)
-    return min(max(min(deviations) * 1.4826 / math.sqrt(2), least), most)
+    return min(max(deviation, least), most)
 
 
 def _fade(mask: NDArray[np.bool_], feather: float) -> Floats:

@@ -20,7 +20,7 @@ from inout_aug.paste.textures import Fit, Textures
 from inout_aug.sample import Image, Params
 
 # A host that is grey at so many pixels along its shorter side, and where it is painted, is grey.
-_PROBES = 32
+_PROBES = 16
 
 
 def draw_structure(host: Image, rng: np.random.Generator, grid: Sequence[int]) -> Params:
