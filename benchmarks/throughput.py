@@ -1,8 +1,10 @@
 """How fast the pasting is, beside public peers: noise fields, whole pastes, import, and a wrapped loader.
 
 Ours and theirs run in one process, on one thread, in turns, so that the machine's moods meet all alike; medians of the
-thread's own processor time are compared, or of the wall clock where workers take part. A peer that is not installed is
-reported as absent.
+thread's own processor time are compared, or of the wall clock where workers take part. Loaders take their turns in
+processes of their own, as they have in a user's job: in a common one, how many new pages each must ask the system for
+depends on the heap that the others leave, and that is an eighth of the time. A peer that is not installed is reported
+as absent.
 
     python benchmarks/throughput.py --only paste --repeats 400
 """
@@ -18,6 +20,8 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # no network while importing
 import argparse
 import importlib
 import itertools
+import math
+import multiprocessing
 import statistics
 import subprocess
 import sys
@@ -26,6 +30,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +52,9 @@ from inout_aug.seeding import stream
 FIELD_SIZE = (512, 512)
 PASTE_SIZES = ((256, 256), (512, 512), (640, 232), (1408, 512))
 LOADER_FILES = (("jpg", (512, 512)), ("png", (640, 232)), ("png", (1024, 1024)))
-LOADER_SAMPLES = 64
+LOADER_FILES_EACH = 64
+# Pixels that an epoch of the unwrapped loader reads: many batches, so that workers are at work together.
+LOADER_PIXELS = 2**26
 # Calls in one turn: enough for a contender to fill the processor's caches, whoever was before it.
 BLOCK = 40
 TO_TENSOR = (v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3))
@@ -200,7 +207,8 @@ def measure_loaders(arguments: argparse.Namespace) -> Iterator[Row]:
     with texture_folder(arguments) as folder, tempfile.TemporaryDirectory() as temporary:
         augment = InOutAugment(generators=[MemSegPaste(folder)], ratio=0.5, seed=arguments.seed)
         for suffix, size in LOADER_FILES:
-            paths = write_surfaces(Path(temporary), LOADER_SAMPLES, size, suffix)
+            paths = write_surfaces(Path(temporary), LOADER_FILES_EACH, size, suffix)
+            paths *= math.ceil(LOADER_PIXELS / (len(paths) * math.prod(size)))
             for (name, transform), workers in itertools.product(TRANSFORMS.items(), (0, 2)):
                 wrapped = augment(Files(paths), transform=transform)
                 loaders = {
@@ -209,8 +217,10 @@ def measure_loaders(arguments: argparse.Namespace) -> Iterator[Row]:
                     "wrapped, its sampler": loader(wrapped, workers, sampler=wrapped.sampler(positives=1 / 3)),
                 }
                 clock = time.perf_counter if workers else time.thread_time
-                epochs = {kind: epoch(each) for kind, each in loaders.items()}
-                medians = take_turns(epochs, arguments.loader_repeats, block=1, warm_up=2, clock=clock)
+                epochs: dict[str, list[float]] = {kind: [] for kind in loaders}
+                for _, (kind, each) in itertools.product(range(arguments.loader_repeats), loaders.items()):
+                    epochs[kind] += apart(partial(time_epochs, each, clock))
+                medians = {kind: statistics.median(times) for kind, times in epochs.items()}
                 # the wrapped set is half as long again
                 per_sample = {kind: median / len(loaders[kind].dataset) for kind, median in medians.items()}
                 case = f"{suffix} {size[0]}×{size[1]}, {name}, {workers} workers"
@@ -229,8 +239,27 @@ def loader(dataset: Any, workers: int, seed: int = 0, sampler: Any = None) -> Da
     )
 
 
-def epoch(loader: DataLoader[Any]) -> Call:
-    return lambda _: sum(len(batch) for batch in loader)
+def time_epochs(loader: DataLoader[Any], clock: Clock, warm_up: int = 1, timed: int = 2) -> list[float]:
+    """Return the seconds of each epoch after the first ones."""
+    times = []
+    for _ in range(warm_up + timed):
+        start = clock()
+        for _ in loader:
+            pass
+        times.append(clock() - start)
+    return times[warm_up:]
+
+
+def apart(call: Callable[[], list[float]]) -> list[float]:
+    """Return what a call returns in a process of its own, forked from this one."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: sender.send(call()))
+    process.start()
+    sender.close()
+    times: list[float] = receiver.recv()
+    process.join()
+    return times
 
 
 @contextmanager
@@ -271,7 +300,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="what to measure")
     parser.add_argument("--repeats", type=int, default=200, help="fields, and pastes of each kind and size")
     parser.add_argument("--import-repeats", type=int, default=7)
-    parser.add_argument("--loader-repeats", type=int, default=9, help="epochs of each loader")
+    parser.add_argument("--loader-repeats", type=int, default=5, help="processes of each loader, two timed epochs each")
     parser.add_argument("--textures", type=Path, help="folder of textures; default: procedural ones")
     parser.add_argument(
         "--seed", type=int, default=0, help="of the peers and the loaders; our pastes are seeded by number"

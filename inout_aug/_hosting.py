@@ -1,8 +1,11 @@
-"""Which normal sample each synthetic one is painted on."""
+"""Which normal sample each synthetic one is painted on, and how it is read."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,3 +40,35 @@ class HostOrder:
             those = which == number
             found[those] = permuted_all(positions[those], size, self.seed, epoch, turn)
         return self.hosts[found]
+
+
+class Reads:
+    """Reads the items of a batch: once for a synthetic sample and for its host, where that comes later in the batch.
+
+    Args:
+        dataset: The wrapped dataset.
+        real: Indices of the items that the batch takes from it, as often as it takes each.
+        leaves_alone: Whether nothing that is done to the synthetic sample could change its host's item.
+    """
+
+    def __init__(
+        self, dataset: Any, real: Iterable[int] = (), leaves_alone: Callable[[Any], bool] = lambda item: False
+    ) -> None:
+        self._dataset = dataset
+        self._to_come = Counter(real)
+        self._leaves_alone = leaves_alone
+        self._kept: dict[int, Any] = {}
+
+    def host(self, index: int) -> Any:
+        """Return an item to paint on."""
+        if index in self._kept:
+            return self._kept[index]
+        item = self._dataset[index]
+        if self._to_come[index] and self._leaves_alone(item):
+            self._kept[index] = item
+        return item
+
+    def real(self, index: int) -> Any:
+        """Return an item for the loop, whose transform may change it."""
+        self._to_come[index] -= 1
+        return self._kept.pop(index) if index in self._kept else self._dataset[index]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from inout_aug._hosting import HostOrder
+from inout_aug._hosting import HostOrder, Reads
 from inout_aug._wrapper import Wrapper
 from inout_aug.injector import Host, Injector, Slot, Summary, as_int
 from inout_aug.plugin import Paster
@@ -53,29 +53,19 @@ class InOutDataset(Wrapper, Dataset[Any]):
         self._real = real
         self._labels = labels if isinstance(real, range) else labels[real]
         self._order = HostOrder(np.flatnonzero(labels == injector.rule.normal), seed)
-        self._kept: Host | None = None
 
     def __len__(self) -> int:
         return self.n_real + len(self._schedule)
 
     def __getitem__(self, index: int) -> Any:
-        kept, self._kept = self._kept, None
-        position = as_int(index, len(self))
-        synthetic = position - self.n_real
-        if synthetic < 0:
-            at = int(self._real[position])
-            if kept is not None and kept[0] == at and _is_paired(index):
-                return self._injector.real(kept[1])
-            return self._injector.real(self.dataset[at])
-        epoch = self._epoch_of(index, synthetic)
-        hosts = _Hosts(self.dataset, self._order, synthetic, epoch)
-        item = self._injector.item(self._slot(synthetic, epoch), hosts)
-        if _is_paired(index) and hosts.read is not None and self._injector.leaves_alone(hosts.read[1]):
-            self._kept = hosts.read
-        return item
+        return self.__getitems__([index])[0]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": None}
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Return several items, as loaders ask for a batch; a host that is drawn as well is read once for both."""
+        positions = [as_int(index, len(self)) for index in indices]
+        real = [int(self._real[position]) for position in positions if position < self.n_real]
+        reads = Reads(self.dataset, real, self._injector.leaves_alone)
+        return [self._item(index, position, reads) for index, position in zip(indices, positions, strict=True)]
 
     def __repr__(self) -> str:
         return f"InOutDataset({self.n_real} real + {len(self._schedule)} synthetic, {type(self.dataset).__name__})"
@@ -136,7 +126,7 @@ class InOutDataset(Wrapper, Dataset[Any]):
         synthetic = position - self.n_real
         if synthetic < 0:
             return self._injector.layout.unpack(self.dataset[int(self._real[position])])
-        hosts = _Hosts(self.dataset, self._order, synthetic, epoch)
+        hosts = self._hosts(synthetic, epoch, Reads(self.dataset))
         return self._injector.sample(self._slot(synthetic, epoch), hosts)[0]
 
     def summary(self) -> Summary:
@@ -223,24 +213,19 @@ class InOutDataset(Wrapper, Dataset[Any]):
         member, position = int(self._schedule[synthetic]), int(self._positions[synthetic])
         return Slot(member, position, epoch, (self.seed, epoch, synthetic))
 
+    def _hosts(self, synthetic: int, epoch: int, reads: Reads) -> Callable[[int], Host]:
+        def host_at(attempt: int) -> Host:
+            index = self._order.at(synthetic, epoch, attempt)
+            return index, reads.host(index)
 
-class _Hosts:
-    """Reads the hosts of one synthetic sample; remembers the last that it read first."""
+        return host_at
 
-    def __init__(self, dataset: Any, order: HostOrder, synthetic: int, epoch: int) -> None:
-        self.dataset, self.order, self.synthetic, self.epoch = dataset, order, synthetic, epoch
-        self.read: Host | None = None
-
-    def __call__(self, attempt: int) -> Host:
-        index = self.order.at(self.synthetic, self.epoch, attempt)
-        host = index, self.dataset[index]
-        if attempt == 0:
-            self.read = host
-        return host
-
-
-def _is_paired(index: int) -> bool:
-    return isinstance(index, EpochIndex) and index.paired
+    def _item(self, index: int, position: int, reads: Reads) -> Any:
+        synthetic = position - self.n_real
+        if synthetic < 0:
+            return self._injector.real(reads.real(int(self._real[position])))
+        epoch = self._epoch_of(index, synthetic)
+        return self._injector.item(self._slot(synthetic, epoch), self._hosts(synthetic, epoch, reads))
 
 
 def _positions_within(schedule: NDArray[np.uint8]) -> NDArray[np.int32]:

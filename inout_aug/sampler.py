@@ -27,9 +27,9 @@ class PositivesSampler(RankedEpochs[int], DistributedSampler[int]):
 
     A pool is gone through in a random order and then again in another one, on across epochs, so that no sample is drawn
     twice before all were drawn once. Where a synthetic sample and its host are both drawn in an epoch, they come one
-    after the other, so that the host is read and decoded once for both. Draws depend on `(seed, epoch)` alone. On
-    several ranks each gets every num_replicas-th two draws, all equally many; it is a `DistributedSampler`, so that
-    frameworks which shard samplers by themselves let it be.
+    after the other, so that a batch holds both, and the host is read and decoded once. Draws depend on `(seed, epoch)`
+    alone. On several ranks each gets every num_replicas-th two draws, all equally many; it is a `DistributedSampler`,
+    so that frameworks which shard samplers by themselves let it be.
 
     Args:
         normals: Indices of normal samples.
@@ -102,11 +102,9 @@ class PositivesSampler(RankedEpochs[int], DistributedSampler[int]):
         if self._hosts is not None and counts[-1]:
             first, second = match(self._hosts(*drawn[-1]), drawn[0][0])
             first += total - counts[-1]
-        paired = np.zeros(total, bool)
-        paired[first] = paired[second] = True
         order = shuffled(total, first, second, stream(self.seed, epoch))
         for i in _share(order, num_replicas, rank)[start:].tolist():
-            yield EpochIndex(int(indices[i]), int(turns[i]), bool(paired[i]))
+            yield EpochIndex(int(indices[i]), int(turns[i]))
 
 
 def _share(order: NDArray[np.intp], num_replicas: int, rank: int) -> NDArray[np.intp]:

@@ -124,24 +124,18 @@ def _mix(*words: Any) -> Any:
 
 
 class EpochIndex(int):
-    """An index that says in which epoch it is drawn; a sampler that repeats an index yields these.
-
-    Attributes:
-        epoch: In which epoch.
-        paired: Whether it is a synthetic sample that its host follows, or that host: the host is read once for both.
-    """
+    """An index that says in which epoch it is drawn; a sampler that repeats an index yields these."""
 
     epoch: int
-    paired: bool
 
-    def __new__(cls, index: int, epoch: int, paired: bool = False) -> EpochIndex:
+    def __new__(cls, index: int, epoch: int) -> EpochIndex:
         """Return `index` with an epoch on it."""
         self = super().__new__(cls, index)
-        self.epoch, self.paired = epoch, paired
+        self.epoch = epoch
         return self
 
-    def __getnewargs__(self) -> tuple[int, int, bool]:  # type: ignore[override]  # an int has one
-        return int(self), self.epoch, self.paired
+    def __reduce__(self) -> tuple[type[EpochIndex], tuple[int, int]]:
+        return EpochIndex, (int(self), self.epoch)
 
 
 class EpochClock:
