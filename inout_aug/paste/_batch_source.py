@@ -133,11 +133,9 @@ def tint(colours: Tensor, weights: Tensor) -> Tensor:
     itself, before, after, luma, constant = weights.unbind()
     if len(colours) == 1:
         return (colours * (itself + before + after + luma) + constant).clamp_(0, 1)
-    tinted = itself * colours + (luma * _luma(colours) + constant)
-    for weight, offset in ((before, 1), (after, 2)):
-        added = weight * colours
-        for channel in range(3):
-            tinted[(channel + offset) % 3] += added[channel]
+    tinted = torch.addcmul(torch.addcmul(constant, luma, _luma(colours)), itself, colours)
+    for channel in range(3):
+        tinted[channel].addcmul_(before, colours[channel - 1]).addcmul_(after, colours[channel - 2])
     return tinted.clamp_(0, 1)
 
 
@@ -192,7 +190,7 @@ def _tint(slots: Slots, level: Tensor, grey: Tensor) -> Tensor:
 def _luma(colours: Tensor) -> Tensor:
     """Return the luma, (*S), of colours (3, *S)."""
     red, green, blue = colours.unbind()
-    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    return (_LUMA[0] * red).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
 
 
 def _look(images: Tensor, hosts: Tensor) -> tuple[Tensor, Tensor]:
