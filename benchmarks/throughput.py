@@ -1,10 +1,9 @@
 """How fast the pasting is, beside public peers: noise fields, whole pastes, import, and a wrapped loader.
 
 Ours and theirs run in one process, on one thread, in turns, so that the machine's moods meet all alike; medians of the
-thread's own processor time are compared, or of the wall clock where workers take part. Loaders take their turns in
-processes of their own, as they have in a user's job: in a common one, how many new pages each must ask the system for
-depends on the heap that the others leave, and that is an eighth of the time. A peer that is not installed is reported
-as absent.
+thread's own processor time are compared, or of the wall clock where workers take part. Memory that is freed stays with
+the process: whether a loader must ask the system for it anew depends on where in the heap it happens to lie, and that
+can be a fifth of its time. A peer that is not installed is reported as absent.
 
     python benchmarks/throughput.py --only paste --repeats 400
 """
@@ -18,10 +17,11 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # no network while importing
 
 import argparse
+import ctypes
 import importlib
 import itertools
 import math
-import multiprocessing
+import platform
 import statistics
 import subprocess
 import sys
@@ -30,7 +30,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +61,8 @@ TRANSFORMS = {
     "bare": v2.Compose(TO_TENSOR),
     "augmented": v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), v2.ColorJitter(0.1, 0.1), *TO_TENSOR]),
 }
+# mallopt's, of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 PERLIN_PEER = "anomalib.data.utils.generators.perlin"
 PACKAGES = (
     "inout-aug",
@@ -217,10 +218,8 @@ def measure_loaders(arguments: argparse.Namespace) -> Iterator[Row]:
                     "wrapped, its sampler": loader(wrapped, workers, sampler=wrapped.sampler(positives=1 / 3)),
                 }
                 clock = time.perf_counter if workers else time.thread_time
-                epochs: dict[str, list[float]] = {kind: [] for kind in loaders}
-                for _, (kind, each) in itertools.product(range(arguments.loader_repeats), loaders.items()):
-                    epochs[kind] += apart(partial(time_epochs, each, clock))
-                medians = {kind: statistics.median(times) for kind, times in epochs.items()}
+                epochs = {kind: epoch(each) for kind, each in loaders.items()}
+                medians = take_turns(epochs, arguments.loader_repeats, block=1, warm_up=2, clock=clock)
                 # the wrapped set is half as long again
                 per_sample = {kind: median / len(loaders[kind].dataset) for kind, median in medians.items()}
                 case = f"{suffix} {size[0]}×{size[1]}, {name}, {workers} workers"
@@ -239,27 +238,8 @@ def loader(dataset: Any, workers: int, seed: int = 0, sampler: Any = None) -> Da
     )
 
 
-def time_epochs(loader: DataLoader[Any], clock: Clock, warm_up: int = 1, timed: int = 2) -> list[float]:
-    """Return the seconds of each epoch after the first ones."""
-    times = []
-    for _ in range(warm_up + timed):
-        start = clock()
-        for _ in loader:
-            pass
-        times.append(clock() - start)
-    return times[warm_up:]
-
-
-def apart(call: Callable[[], list[float]]) -> list[float]:
-    """Return what a call returns in a process of its own, forked from this one."""
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=lambda: sender.send(call()))
-    process.start()
-    sender.close()
-    times: list[float] = receiver.recv()
-    process.join()
-    return times
+def epoch(loader: DataLoader[Any]) -> Call:
+    return lambda _: sum(len(batch) for batch in loader)
 
 
 @contextmanager
@@ -295,12 +275,19 @@ def peer(module: str) -> Any:
 SECTIONS = {"field": measure_fields, "paste": measure_pastes, "import": measure_imports, "loader": measure_loaders}
 
 
+def keep_freed_memory() -> None:
+    """Tell glibc's malloc to give nothing back, and to map only what is larger than 32 MiB, which is its most."""
+    if platform.libc_ver()[0] == "glibc":
+        for option, value in ((M_TRIM_THRESHOLD, 2**31 - 1), (M_MMAP_THRESHOLD, 2**25)):
+            ctypes.CDLL(None).mallopt(option, value)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="what to measure")
     parser.add_argument("--repeats", type=int, default=200, help="fields, and pastes of each kind and size")
     parser.add_argument("--import-repeats", type=int, default=7)
-    parser.add_argument("--loader-repeats", type=int, default=5, help="processes of each loader, two timed epochs each")
+    parser.add_argument("--loader-repeats", type=int, default=9, help="epochs of each loader")
     parser.add_argument("--textures", type=Path, help="folder of textures; default: procedural ones")
     parser.add_argument(
         "--seed", type=int, default=0, help="of the peers and the loaders; our pastes are seeded by number"
@@ -309,6 +296,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    keep_freed_memory()
     torch.manual_seed(arguments.seed)  # the peers draw from global streams
     np.random.seed(arguments.seed)
     before, measured = machine(), []
