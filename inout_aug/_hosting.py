@@ -51,9 +51,7 @@ class Reads:
         leaves_alone: Whether nothing that is done to the synthetic sample could change its host's item.
     """
 
-    def __init__(
-        self, dataset: Any, real: Iterable[int] = (), leaves_alone: Callable[[Any], bool] = lambda item: False
-    ) -> None:
+    def __init__(self, dataset: Any, real: Iterable[int], leaves_alone: Callable[[Any], bool]) -> None:
         self._dataset = dataset
         self._to_come = Counter(real)
         self._leaves_alone = leaves_alone

@@ -126,7 +126,7 @@ class InOutDataset(Wrapper, Dataset[Any]):
         synthetic = position - self.n_real
         if synthetic < 0:
             return self._injector.layout.unpack(self.dataset[int(self._real[position])])
-        hosts = self._hosts(synthetic, epoch, Reads(self.dataset))
+        hosts = self._hosts(synthetic, epoch, self.dataset.__getitem__)
         return self._injector.sample(self._slot(synthetic, epoch), hosts)[0]
 
     def summary(self) -> Summary:
@@ -213,10 +213,10 @@ class InOutDataset(Wrapper, Dataset[Any]):
         member, position = int(self._schedule[synthetic]), int(self._positions[synthetic])
         return Slot(member, position, epoch, (self.seed, epoch, synthetic))
 
-    def _hosts(self, synthetic: int, epoch: int, reads: Reads) -> Callable[[int], Host]:
+    def _hosts(self, synthetic: int, epoch: int, read: Callable[[int], Any]) -> Callable[[int], Host]:
         def host_at(attempt: int) -> Host:
             index = self._order.at(synthetic, epoch, attempt)
-            return index, reads.host(index)
+            return index, read(index)
 
         return host_at
 
@@ -225,7 +225,7 @@ class InOutDataset(Wrapper, Dataset[Any]):
         if synthetic < 0:
             return self._injector.real(reads.real(int(self._real[position])))
         epoch = self._epoch_of(index, synthetic)
-        return self._injector.item(self._slot(synthetic, epoch), self._hosts(synthetic, epoch, reads))
+        return self._injector.item(self._slot(synthetic, epoch), self._hosts(synthetic, epoch, reads.host))
 
 
 def _positions_within(schedule: NDArray[np.uint8]) -> NDArray[np.int32]:

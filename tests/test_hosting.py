@@ -56,7 +56,7 @@ def test_a_host_is_kept_until_it_was_taken_for_itself():
 
 
 def test_nothing_is_kept_where_nothing_is_taken_for_itself():
-    reads = Reads([[1], [2]], leaves_alone=lambda item: True)
+    reads = Reads([[1], [2]], real=[], leaves_alone=lambda item: True)
     assert reads.host(1) == [2]
     assert not reads._kept
 

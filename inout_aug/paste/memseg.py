@@ -269,7 +269,7 @@ class MemSegPaste:
         white = full_scale(host)
         shift = _mean(change)
         change += host
-        if abs(shift) < self.min_contrast * _NOISE_LIMITS[1] * white:
+        if abs(shift) < self.min_contrast * _NOISE_LIMITS[1] * white:  # the noise need not be known otherwise
             wanted = self.min_contrast * _noise(image)
             if abs(shift) < wanted:
                 level = _mean(host)
