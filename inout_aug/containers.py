@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from torch import Tensor
 
+from inout_aug._array_image import ArrayImage
 from inout_aug.sample import Image, Mask, check_image
 
 Statistic: TypeAlias = float | Sequence[float]
@@ -109,6 +110,8 @@ def encode_image(image: Image, like: object, denormalize: Denormalize | None, wh
             own values, bit for bit. None if the two are unrelated.
     """
     if isinstance(like, PILImage.Image):
+        if image.shape[2] == 3 and image.dtype == np.uint8:
+            return ArrayImage(cast(NDArray[np.uint8], image))
         flat = image[..., 0] if image.shape[2] == 1 else image
         return PILImage.fromarray(flat.astype(np.int32) if like.mode == "I" else flat)
     if isinstance(like, Tensor):

@@ -44,7 +44,7 @@ def test_image_round_trip_keeps_container_and_pixels(name, channels):
     decoded = containers.decode_image(value)
     assert np.array_equal(decoded, array)
     encoded = containers.encode_image(decoded, value, None, None)
-    assert type(encoded) is type(value)
+    assert isinstance(encoded, type(value))
     assert np.array_equal(np.asarray(encoded), np.asarray(value))
     assert getattr(encoded, "dtype", None) == getattr(value, "dtype", None)
     if isinstance(value, PILImage.Image):

@@ -1,0 +1,57 @@
+"""A PIL image of an array, for loops that make an array of it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+
+
+class ArrayImage(PILImage.Image):
+    """An RGB image that is converted to Pillow's storage, four bytes a pixel, when Pillow first needs it.
+
+    As a file that Pillow opens, it is loaded by whichever of its methods comes first. Until then, `np.asarray` and all
+    that begins with it (torchvision's `ToImage` and `ToTensor`, albumentations) reads the array itself: a loop whose
+    transform does so converts nothing twice. Copies and pickles are plain images.
+
+    Args:
+        array: uint8, (H, W, 3); nobody may write to it any more.
+
+    Example:
+        >>> image = ArrayImage(np.zeros((2, 3, 3), np.uint8))
+        >>> image.size, image.getpixel((0, 0)), image == PILImage.new("RGB", (3, 2))
+        ((3, 2), (0, 0, 0), True)
+    """
+
+    _array: NDArray[np.uint8] | None = None
+
+    def __init__(self, array: NDArray[np.uint8]) -> None:
+        super().__init__()
+        self._mode = "RGB"
+        self._size = array.shape[1], array.shape[0]
+        self._array = np.ascontiguousarray(array)
+
+    def load(self) -> Any:
+        """Convert the array if that was not done yet; return access to pixels, as Pillow does."""
+        if self._array is not None:
+            self.im = PILImage.fromarray(self._array).im
+            self._array = None
+        return super().load()
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        if self._array is None:
+            return super().__array_interface__
+        # the view, rather than an address, keeps the memory alive after the image is loaded
+        data = self._array.data.toreadonly()
+        return {"version": 3, "shape": self._array.shape, "typestr": "|u1", "data": data}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PILImage.Image, (), self.__getstate__()
+
+    def __eq__(self, other: object) -> bool:
+        return self.copy() == (other.copy() if isinstance(other, ArrayImage) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of any PIL image
