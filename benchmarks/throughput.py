@@ -1,9 +1,8 @@
 """How fast the pasting is, beside public peers: noise fields, whole pastes, import, and a wrapped loader.
 
 Ours and theirs run in one process, on one thread, in turns, so that the machine's moods meet all alike; medians of the
-thread's own processor time are compared, or of the wall clock where workers take part. Memory that is freed stays with
-the process: whether a loader must ask the system for it anew depends on where in the heap it happens to lie, and that
-can be a fifth of its time. A peer that is not installed is reported as absent.
+thread's own processor time are compared. Loaders are measured in several processes, see `loaders.py`. A peer that is
+not installed is reported as absent.
 
     python benchmarks/throughput.py --only paste --repeats 400
 """
@@ -17,11 +16,7 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # no network while importing
 
 import argparse
-import ctypes
 import importlib
-import itertools
-import math
-import platform
 import statistics
 import subprocess
 import sys
@@ -34,14 +29,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import loaders
 import numpy as np
 import torch
-from common import RESULTS, machine, versions, write_report
-from PIL import Image as Pillow
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
+from common import RESULTS, machine, take_turns, versions, write_report
 
-from inout_aug import InOutAugment, MemSegPaste, Paster
+from inout_aug import MemSegPaste, Paster
 from inout_aug.datasets import Surfaces
 from inout_aug.paste import Perlin, Simplex
 from inout_aug.paste.perlin import Field
@@ -50,19 +43,8 @@ from inout_aug.seeding import stream
 
 FIELD_SIZE = (512, 512)
 PASTE_SIZES = ((256, 256), (512, 512), (640, 232), (1408, 512))
-LOADER_FILES = (("jpg", (512, 512)), ("png", (640, 232)), ("png", (1024, 1024)))
-LOADER_FILES_EACH = 64
-# Pixels that an epoch of the unwrapped loader reads: many batches, so that workers are at work together.
-LOADER_PIXELS = 2**26
 # Calls in one turn: enough for a contender to fill the processor's caches, whoever was before it.
 BLOCK = 40
-TO_TENSOR = (v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3))
-TRANSFORMS = {
-    "bare": v2.Compose(TO_TENSOR),
-    "augmented": v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), v2.ColorJitter(0.1, 0.1), *TO_TENSOR]),
-}
-# mallopt's, of malloc.h
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 PERLIN_PEER = "anomalib.data.utils.generators.perlin"
 PACKAGES = (
     "inout-aug",
@@ -77,32 +59,6 @@ PACKAGES = (
 
 Row = dict[str, Any]
 Call = Callable[[int], object]
-Clock = Callable[[], float]
-
-
-def take_turns(
-    contenders: Mapping[str, Call], repeats: int, *, block: int = BLOCK, warm_up: int, clock: Clock = time.thread_time
-) -> dict[str, float]:
-    """Return the median seconds of each contender.
-
-    Args:
-        contenders: What to call with 0, 1, 2, …
-        repeats: Timed calls of each.
-        block: Calls before the next one's turn.
-        warm_up: Calls of each before, with other numbers.
-        clock: What to read the time from.
-    """
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for call in contenders.values():
-        for number in range(repeats, repeats + warm_up):
-            call(number)
-    for first in range(0, repeats, block):
-        for name, call in contenders.items():
-            for number in range(first, min(first + block, repeats)):
-                start = clock()
-                call(number)
-                times[name].append(clock() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def compared(section: str, case: str, medians: Mapping[str, float], ours: str) -> Iterator[Row]:
@@ -119,7 +75,7 @@ def measure_fields(arguments: argparse.Namespace) -> Iterator[Row]:
     if anomalib := peer(PERLIN_PEER):
         cpu = torch.device("cpu")
         contenders["anomalib, upright"] = lambda _: anomalib.generate_perlin_noise(*FIELD_SIZE, device=cpu)
-    medians = take_turns(contenders, arguments.repeats, warm_up=20)
+    medians = take_turns(contenders, arguments.repeats, warm_up=20, block=BLOCK, clock=time.thread_time)
     yield from compared("field", "×".join(map(str, FIELD_SIZE)), medians, "ours, Perlin")
 
 
@@ -187,59 +143,14 @@ def measure_imports(arguments: argparse.Namespace) -> Iterator[Row]:
     yield from compared("import", "beyond torch and torchvision", medians, "inout_aug")
 
 
-class Files(Dataset[Any]):
-    """Pictures on disk, as a user's dataset reads them."""
-
-    def __init__(self, paths: list[Path], transform: Callable[[Any], Any] | None = None) -> None:
-        self.paths = paths
-        self.transform = transform
-        self.targets = [0] * len(paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        image: Any = Pillow.open(self.paths[index]).convert("RGB")
-        return (self.transform(image) if self.transform else image), 0
-
-
 def measure_loaders(arguments: argparse.Namespace) -> Iterator[Row]:
-    """Shuffled epochs, and those of `train.sampler()` with the same share of positives, in which hosts serve twice."""
-    with texture_folder(arguments) as folder, tempfile.TemporaryDirectory() as temporary:
-        augment = InOutAugment(generators=[MemSegPaste(folder)], ratio=0.5, seed=arguments.seed)
-        for suffix, size in LOADER_FILES:
-            paths = write_surfaces(Path(temporary), LOADER_FILES_EACH, size, suffix)
-            paths *= math.ceil(LOADER_PIXELS / (len(paths) * math.prod(size)))
-            for (name, transform), workers in itertools.product(TRANSFORMS.items(), (0, 2)):
-                wrapped = augment(Files(paths), transform=transform)
-                loaders = {
-                    "unwrapped": loader(Files(paths, transform), workers, arguments.seed),
-                    "wrapped, shuffled": loader(wrapped, workers, arguments.seed),
-                    "wrapped, its sampler": loader(wrapped, workers, sampler=wrapped.sampler(positives=1 / 3)),
-                }
-                clock = time.perf_counter if workers else time.thread_time
-                epochs = {kind: epoch(each) for kind, each in loaders.items()}
-                medians = take_turns(epochs, arguments.loader_repeats, block=1, warm_up=2, clock=clock)
-                # the wrapped set is half as long again
-                per_sample = {kind: median / len(loaders[kind].dataset) for kind, median in medians.items()}
-                case = f"{suffix} {size[0]}×{size[1]}, {name}, {workers} workers"
-                yield from compared("loader", case, per_sample, "unwrapped")
-
-
-def loader(dataset: Any, workers: int, seed: int = 0, sampler: Any = None) -> DataLoader[Any]:
-    return DataLoader(
-        dataset,
-        batch_size=16,
-        shuffle=sampler is None,
-        sampler=sampler,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        generator=torch.Generator().manual_seed(seed),
-    )
-
-
-def epoch(loader: DataLoader[Any]) -> Call:
-    return lambda _: sum(len(batch) for batch in loader)
+    with texture_folder(arguments) as textures:
+        for case, ratios, seconds in loaders.measure(
+            textures, arguments.seed, arguments.loader_repeats, arguments.loader_processes
+        ):
+            for what, each in seconds.items():
+                row = {"section": "loader", "case": case, "what": what, "ms": statistics.median(each) * 1e3}
+                yield row | {"ratio": statistics.median(ratios[what]), "ratios": sorted(ratios[what])}
 
 
 @contextmanager
@@ -249,16 +160,8 @@ def texture_folder(arguments: argparse.Namespace) -> Iterator[Path]:
         yield arguments.textures
         return
     with tempfile.TemporaryDirectory() as temporary:
-        write_surfaces(Path(temporary), 24, (300, 300), "jpg")
+        loaders.write_surfaces(Path(temporary), 24, (300, 300), "jpg")
         yield Path(temporary)
-
-
-def write_surfaces(folder: Path, count: int, size: tuple[int, int], suffix: str) -> list[Path]:
-    surfaces = Surfaces(count, size=size, defect_share=0)
-    paths = [folder / f"{size[0]}x{size[1]}_{index}.{suffix}" for index in range(count)]
-    for index, path in enumerate(paths):
-        Pillow.fromarray(surfaces[index]["image"]).save(path, quality=92)  # of JPEG; PNG is lossless
-    return paths
 
 
 def peer(module: str) -> Any:
@@ -275,19 +178,13 @@ def peer(module: str) -> Any:
 SECTIONS = {"field": measure_fields, "paste": measure_pastes, "import": measure_imports, "loader": measure_loaders}
 
 
-def keep_freed_memory() -> None:
-    """Tell glibc's malloc to give nothing back, and to map only what is larger than 32 MiB, which is its most."""
-    if platform.libc_ver()[0] == "glibc":
-        for option, value in ((M_TRIM_THRESHOLD, 2**31 - 1), (M_MMAP_THRESHOLD, 2**25)):
-            ctypes.CDLL(None).mallopt(option, value)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="what to measure")
     parser.add_argument("--repeats", type=int, default=200, help="fields, and pastes of each kind and size")
     parser.add_argument("--import-repeats", type=int, default=7)
-    parser.add_argument("--loader-repeats", type=int, default=9, help="epochs of each loader")
+    parser.add_argument("--loader-repeats", type=int, default=3, help="epochs of each loader in each process")
+    parser.add_argument("--loader-processes", type=int, default=7, help="in which a loader is measured")
     parser.add_argument("--textures", type=Path, help="folder of textures; default: procedural ones")
     parser.add_argument(
         "--seed", type=int, default=0, help="of the peers and the loaders; our pastes are seeded by number"
@@ -296,7 +193,6 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    keep_freed_memory()
     torch.manual_seed(arguments.seed)  # the peers draw from global streams
     np.random.seed(arguments.seed)
     before, measured = machine(), []
