@@ -26,6 +26,7 @@ class ArrayImage(PILImage.Image):
     """
 
     _array: NDArray[np.uint8] | None = None
+    _stored = False
 
     def __init__(self, array: NDArray[np.uint8]) -> None:
         super().__init__()
@@ -33,12 +34,25 @@ class ArrayImage(PILImage.Image):
         self._size = array.shape[1], array.shape[0]
         self._array = np.ascontiguousarray(array)
 
+    @classmethod
+    def of(cls, image: PILImage.Image) -> ArrayImage:
+        """Return an RGB image that has both now: what it has in Pillow's storage, shared with `image`, and an array."""
+        both = cls(np.asarray(image))
+        vars(both).update(vars(image), _stored=True)
+        return both
+
     def load(self) -> Any:
-        """Convert the array if that was not done yet; return access to pixels, as Pillow does."""
+        """Make Pillow's storage the one that counts, converting the array if there is none yet; return its pixels."""
         if self._array is not None:
-            self.im = PILImage.fromarray(self._array).im
+            if not self._stored:
+                self.im = PILImage.fromarray(self._array).im
             self._array = None
         return super().load()
+
+    def frombytes(self, *args: Any, **kwargs: Any) -> None:
+        """Replace the pixels; the only method of Pillow that writes to an image without loading it."""
+        self.load()
+        super().frombytes(*args, **kwargs)
 
     @property
     def __array_interface__(self) -> dict[str, Any]:

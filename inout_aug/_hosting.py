@@ -48,13 +48,13 @@ class Reads:
     Args:
         dataset: The wrapped dataset.
         real: Indices of the items that the batch takes from it, as often as it takes each.
-        leaves_alone: Whether nothing that is done to the synthetic sample could change its host's item.
+        shared: Makes of a host's item one that serves for both; None if what is done to one could change the other.
     """
 
-    def __init__(self, dataset: Any, real: Iterable[int], leaves_alone: Callable[[Any], bool]) -> None:
+    def __init__(self, dataset: Any, real: Iterable[int], shared: Callable[[Any], Any | None]) -> None:
         self._dataset = dataset
         self._to_come = Counter(real)
-        self._leaves_alone = leaves_alone
+        self._shared = shared
         self._kept: dict[int, Any] = {}
 
     def host(self, index: int) -> Any:
@@ -62,9 +62,10 @@ class Reads:
         if index in self._kept:
             return self._kept[index]
         item = self._dataset[index]
-        if self._to_come[index] and self._leaves_alone(item):
-            self._kept[index] = item
-        return item
+        if not self._to_come[index] or (shared := self._shared(item)) is None:
+            return item
+        self._kept[index] = shared
+        return shared
 
     def real(self, index: int) -> Any:
         """Return an item for the loop, whose transform may change it."""

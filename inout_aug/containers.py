@@ -99,6 +99,13 @@ def decode_image(value: object, denormalize: Denormalize | None = None) -> Image
     return image
 
 
+def with_array(value: object) -> object:
+    """Return a PIL image, of the kind that is slow to convert, as one that is converted now; others as they are."""
+    if type(value) is not PILImage.Image or value.mode != "RGB":  # a subclass may have methods of its own
+        return value
+    return ArrayImage.of(value)
+
+
 def encode_image(image: Image, like: object, denormalize: Denormalize | None, where: Mask | None) -> object:
     """Return `image` in the container, dtype and range of `like`.
 

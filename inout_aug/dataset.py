@@ -64,7 +64,7 @@ class InOutDataset(Wrapper, Dataset[Any]):
         """Return several items, as loaders ask for a batch; a host that is drawn as well is read once for both."""
         positions = [as_int(index, len(self)) for index in indices]
         real = [int(self._real[position]) for position in positions if position < self.n_real]
-        reads = Reads(self.dataset, real, self._injector.leaves_alone)
+        reads = Reads(self.dataset, real, self._injector.shared)
         return [self._item(index, position, reads) for index, position in zip(indices, positions, strict=True)]
 
     def __repr__(self) -> str:

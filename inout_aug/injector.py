@@ -130,9 +130,9 @@ class Injector:
         """Return a real item, transformed."""
         return item if self.transform is None else self.transform(item)[0]
 
-    def leaves_alone(self, item: Any) -> bool:
-        """Return whether nothing of a host's item is in the synthetic one that a transform could change in place."""
-        return isinstance(self.layout, Fields) and self.layout.is_plain(item)
+    def shared(self, item: Any) -> Any | None:
+        """Return a host's item to be drawn itself as well as painted on; None if that takes two."""
+        return self.layout.shared(item) if isinstance(self.layout, Fields) else None
 
     def _normal(self, index: int, item: Any) -> Sample:
         host = self.layout.unpack(item)

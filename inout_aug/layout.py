@@ -100,10 +100,18 @@ class Fields:
             label = containers.decode_label(get_field(item, self.label))
         return Sample(image, mask, label)
 
-    def is_plain(self, item: Any) -> bool:
-        """Return whether all of an item but its image and mask is immutable, as names and numbers are."""
+    def shared(self, item: Any) -> Any | None:
+        """Return a host's item to be drawn itself as well as painted on, with its image converted once for both.
+
+        None if a transform that changes one in place could change the other: if any part but the image and the mask,
+        which synthetic items have of their own, is mutable.
+        """
         parts = (self.image, self.mask)
-        return all(key in parts or isinstance(value, _PLAIN) for key, value in iter_fields(item))
+        if not all(key in parts or isinstance(value, _PLAIN) for key, value in iter_fields(item)):
+            return None
+        image = get_field(item, self.image)
+        seen = containers.with_array(image)
+        return item if seen is image else replace_fields(item, {self.image: seen})
 
     def pack(self, sample: Sample, like: Any) -> Any:
         """Return an item like `like` with the sample's image, mask and label."""

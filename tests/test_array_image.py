@@ -33,6 +33,11 @@ def drawn_on(image):
     return image
 
 
+def overwritten(image):
+    image.frombytes(bytes(3 * image.width * image.height))
+    return image
+
+
 def painted(image):
     image.paste((1, 2, 3), (2, 2, 5, 5))
     image.putpixel((0, 0), (9, 8, 7))
@@ -56,6 +61,7 @@ USES = {
     "file": png,
     "draw": lambda image: np.asarray(drawn_on(image)),
     "paste": lambda image: np.asarray(painted(image)),
+    "frombytes": lambda image: np.asarray(overwritten(image)),
     "statistics": lambda image: (image.getextrema(), image.getbbox(), image.histogram()),
     "what it says": lambda image: (image.size, image.width, image.mode, image.getbands(), image.format, image.info),
     "ops": lambda image: np.asarray(ImageOps.mirror(ImageEnhance.Contrast(image).enhance(0.5))),
@@ -69,10 +75,11 @@ USES = {
 }
 
 
+@pytest.mark.parametrize("make", [ArrayImage, lambda array: ArrayImage.of(PILImage.fromarray(array))])
 @pytest.mark.parametrize("before", ["fresh", "loaded", "seen as an array"])
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
-def test_every_use_is_that_of_a_plain_image(array, use, before):
-    image, plain = ArrayImage(array.copy()), PILImage.fromarray(array)
+def test_every_use_is_that_of_a_plain_image(array, use, before, make):
+    image, plain = make(array.copy()), PILImage.fromarray(array)
     if before == "loaded":
         image.load()
     elif before == "seen as an array":
@@ -127,6 +134,20 @@ def test_what_is_painted_on_it_is_seen_in_a_new_array(array):
     np.asarray(image)
     painted(image)
     assert np.asarray(image)[0, 0].tolist() == [9, 8, 7]
+
+
+def test_an_image_that_has_both_keeps_storage_and_whatever_it_was_given():
+    plain = PILImage.fromarray(normal_image(5))
+    plain.info["dpi"] = (300, 300)
+    plain.camera = "left"
+    plain.getexif()[0x0112] = 6
+    both = ArrayImage.of(plain)
+    assert both.info == plain.info
+    assert both.camera == "left"
+    assert both.getexif() == plain.getexif()
+    assert np.array_equal(np.asarray(both), np.asarray(plain))
+    assert both.getpixel((3, 4)) == plain.getpixel((3, 4))
+    assert both.im is plain.im
 
 
 def test_a_turned_view_of_an_array_is_understood(array):

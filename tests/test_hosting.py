@@ -42,7 +42,7 @@ def test_a_host_is_kept_until_it_was_taken_for_itself():
             read.append(index)
             return [shelf[index]]
 
-    reads = Reads(Shelf(), real=[2, 4], leaves_alone=lambda item: item != ["e"])
+    reads = Reads(Shelf(), real=[2, 4], shared=lambda item: None if item == ["e"] else item)
     first = reads.host(2)
     assert reads.host(2) is first
     assert reads.real(2) is first
@@ -56,7 +56,7 @@ def test_a_host_is_kept_until_it_was_taken_for_itself():
 
 
 def test_nothing_is_kept_where_nothing_is_taken_for_itself():
-    reads = Reads([[1], [2]], real=[], leaves_alone=lambda item: True)
+    reads = Reads([[1], [2]], real=[], shared=lambda item: item)
     assert reads.host(1) == [2]
     assert not reads._kept
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image as PILImage
 from torchvision import tv_tensors
 
-from inout_aug.layout import AmbiguousLayout, Fields, infer_layout, with_mask_value
+from inout_aug.layout import AmbiguousLayout, Fields, get_field, infer_layout, with_mask_value
 from inout_aug.sample import Origin, Sample
 from support import normal_image
 
@@ -159,7 +159,7 @@ def test_fields_without_a_mask_value_find_it_at_wrapping():
 
 
 @pytest.mark.parametrize(
-    ("others", "plain"),
+    ("others", "shared"),
     [
         ({"path": "a.png", "index": 3, "weight": np.float64(0.5), "taken": None, "file": Path("a.png")}, True),
         ({"boxes": [[1, 2, 3, 4]]}, False),
@@ -168,6 +168,23 @@ def test_fields_without_a_mask_value_find_it_at_wrapping():
         ({"embedding": torch.zeros(3)}, False),
     ],
 )
-def test_an_item_is_plain_if_only_its_image_and_mask_can_be_changed(others, plain):
+def test_an_item_is_shared_if_only_its_image_and_mask_can_be_changed(others, shared):
     item = {"image": np.zeros((32, 32, 3), np.uint8), "mask": torch.zeros(32, 32), "label": 0, **others}
-    assert Fields(image="image", mask="mask", label="label").is_plain(item) == plain
+    assert Fields(image="image", mask="mask", label="label").shared(item) is (item if shared else None)
+
+
+@pytest.mark.parametrize(
+    ("form", "label"),
+    [(dict, "label"), (Pair, "label"), (ImageItem, "gt_label"), (lambda **parts: [*parts.values()], "")],
+)
+def test_a_shared_image_of_pil_is_converted_once(form, label):
+    image = PILImage.fromarray(IMAGE)
+    item = form(image=image, **{label: 3})
+    layout = infer_layout(item)
+    shared = layout.shared(item)
+    assert type(shared) is type(item)
+    assert get_field(shared, layout.label) == 3
+    seen = get_field(shared, layout.image)
+    assert np.shares_memory(np.asarray(seen), layout.unpack(shared).image)
+    assert seen == image
+    assert get_field(item, layout.image) is image
