@@ -191,7 +191,9 @@ def test_synthetic_items_have_the_form_of_real_ones(name):
             return tuple((key, form(part)) for key, part in value.items())
         if isinstance(value, tuple):
             return tuple(form(part) for part in value)
-        return type(value), getattr(value, "dtype", None), getattr(value, "shape", getattr(value, "size", None))
+        if isinstance(value, PILImage.Image):  # of whichever class
+            return value.mode, value.size
+        return type(value), getattr(value, "dtype", None), getattr(value, "shape", None)
 
     train = InOutAugment(generators=[Square(), Shelf(10)], n_aug=10)(Parts(10, wrap=CONTAINERS[name]))
     assert len({form(train[i]) for i in range(20)}) == 1
