@@ -116,7 +116,8 @@ def _seconds_per_sample(
         "wrapped, its sampler": _loader(wrapped, workers, sampler=wrapped.sampler(positives=1 / 3)),
     }
     epochs = {kind: _epoch(loader) for kind, loader in loaders.items()}
-    medians = take_turns(epochs, repeats, warm_up=1, clock=time.perf_counter if workers else time.thread_time)
+    # workers' heaps grow for two epochs
+    medians = take_turns(epochs, repeats, warm_up=2, clock=time.perf_counter if workers else time.thread_time)
     # the wrapped set is half as long again
     return {kind: median / len(loaders[kind].dataset) for kind, median in medians.items()}  # type: ignore[arg-type]
 
