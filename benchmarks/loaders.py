@@ -43,8 +43,6 @@ TRANSFORMS = {
 # mallopt's, of malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
-Series = dict[str, list[float]]
-
 
 class Files(Dataset[Any]):
     """Pictures on disk, as a user's dataset reads them."""
@@ -62,7 +60,7 @@ class Files(Dataset[Any]):
         return (self.transform(image) if self.transform else image), 0
 
 
-def measure(textures: Path, seed: int, repeats: int, processes: int) -> Iterator[tuple[str, Series, Series]]:
+def measure(textures: Path, seed: int, repeats: int, processes: int) -> Iterator[tuple[str, dict[str, list[float]]]]:
     """Measure shuffled epochs, and those of `train.sampler()` with the same share of positives.
 
     Args:
@@ -72,8 +70,7 @@ def measure(textures: Path, seed: int, repeats: int, processes: int) -> Iterator
         processes: In which all is measured.
 
     Yields:
-        What is read and how; of each loader, and each process, the seconds of a sample as a multiple of the unwrapped
-        loader's, and the seconds.
+        What is read and how, and the seconds of a sample, of each loader in each process.
     """
     with tempfile.TemporaryDirectory() as temporary:
         for suffix, size in FILES:
@@ -82,10 +79,8 @@ def measure(textures: Path, seed: int, repeats: int, processes: int) -> Iterator
             for transform, workers in itertools.product(TRANSFORMS, WORKERS):
                 task = paths, textures, transform, workers, seed, repeats
                 found = [_in_new_process(task) for _ in range(processes)]
-                kinds = list(found[0])
-                seconds = {kind: [each[kind] for each in found] for kind in kinds}
-                ratios = {kind: [each[kind] / each["unwrapped"] for each in found] for kind in kinds}
-                yield f"{suffix} {size[0]}×{size[1]}, {transform}, {workers} workers", ratios, seconds
+                seconds = {kind: [each[kind] for each in found] for kind in found[0]}
+                yield f"{suffix} {size[0]}×{size[1]}, {transform}, {workers} workers", seconds
 
 
 def write_surfaces(folder: Path, count: int, size: tuple[int, int], suffix: str) -> list[Path]:

@@ -13,13 +13,12 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import to_tensor
 
 from inout_aug._array_image import ArrayImage
-
-from .support import normal_image
+from support import normal_image
 
 
 @pytest.fixture
 def array():
-    return normal_image(3, channels=3)[:30]
+    return normal_image(3)
 
 
 def png(image):
@@ -69,7 +68,7 @@ USES = {
     "to_image": lambda image: v2.functional.to_image(image).numpy(),
     "flip": lambda image: np.asarray(v2.functional.horizontal_flip(image)),
     "jitter": lambda image: np.asarray(v2.functional.adjust_hue(image, 0.2)),
-    "elastic": lambda image: np.asarray(v2.functional.affine(image, 20, [1, 2], 1.1, [5.0, 5.0])),
+    "affine": lambda image: np.asarray(v2.functional.affine(image, 20, [1, 2], 1.1, [5.0, 5.0])),
     "albumentations": lambda image: albumentations.HorizontalFlip(p=1)(image=np.array(image))["image"],
     "arrow": lambda image: len(image.__arrow_c_array__()) if hasattr(image, "__arrow_c_array__") else None,
 }

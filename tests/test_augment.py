@@ -9,6 +9,7 @@ from torchvision import transforms as v1
 from torchvision import tv_tensors
 
 from inout_aug import InOutAugment, MemSegPaste
+from inout_aug._array_image import ArrayImage
 from inout_aug.layout import Fields
 from inout_aug.sample import Sample
 from support import Parts, Shelf, Square
@@ -191,8 +192,8 @@ def test_synthetic_items_have_the_form_of_real_ones(name):
             return tuple((key, form(part)) for key, part in value.items())
         if isinstance(value, tuple):
             return tuple(form(part) for part in value)
-        if isinstance(value, PILImage.Image):  # of whichever class
-            return value.mode, value.size
+        if type(value) in (PILImage.Image, ArrayImage):
+            return PILImage.Image, value.mode, value.size
         return type(value), getattr(value, "dtype", None), getattr(value, "shape", None)
 
     train = InOutAugment(generators=[Square(), Shelf(10)], n_aug=10)(Parts(10, wrap=CONTAINERS[name]))

@@ -8,6 +8,7 @@ from PIL import Image as PILImage
 from torchvision import tv_tensors
 
 from inout_aug import containers
+from inout_aug._array_image import ArrayImage
 from support import normal_image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -44,7 +45,7 @@ def test_image_round_trip_keeps_container_and_pixels(name, channels):
     decoded = containers.decode_image(value)
     assert np.array_equal(decoded, array)
     encoded = containers.encode_image(decoded, value, None, None)
-    assert isinstance(encoded, type(value))
+    assert type(encoded) is (ArrayImage if name == "pil" and channels == 3 else type(value))
     assert np.array_equal(np.asarray(encoded), np.asarray(value))
     assert getattr(encoded, "dtype", None) == getattr(value, "dtype", None)
     if isinstance(value, PILImage.Image):
