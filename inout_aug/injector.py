@@ -234,4 +234,5 @@ def _holds_defect(mask: object, top: int) -> bool:
         array = containers.mask_array(mask)
     except ValueError:  # one-hot, or otherwise no longer a mask of one value per pixel
         return True
-    return bool(array.any()) and bool(((array > 0) & (array <= top)).any())
+    highest = array.max(initial=0)
+    return bool(0 < highest <= top or ((array > 0) & (array <= top)).any())

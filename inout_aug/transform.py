@@ -13,9 +13,19 @@ from inout_aug.containers import mask_array
 from inout_aug.layout import AmbiguousLayout, Fields, Layout, get_field, replace_fields
 from inout_aug.sample import Mask
 
-# torchvision transforms that leave every pixel in its place: these modules, and these classes
-_STILL_MODULES = tuple(f"torchvision.transforms.v2._{name}" for name in ("color", "type_conversion"))
-_STILL = ("ToDtype", "Normalize", "GaussianBlur")
+# modules and classes of transforms that leave every pixel in the picture
+_WHOLE = tuple(
+    f"torchvision.transforms.v2._{name}"
+    for name in (
+        "color.",
+        "type_conversion.",
+        "misc.ToDtype",
+        "misc.Normalize",
+        "misc.GaussianBlur",
+        "geometry.RandomHorizontalFlip",
+        "geometry.RandomVerticalFlip",
+    )
+)
 
 Transform: TypeAlias = Callable[..., Any]
 TransformOn: TypeAlias = Literal["auto", "image", "item"]
@@ -46,7 +56,7 @@ class ItemTransform:
         self.transform = transform
         self.layout = layout
         self.on = on
-        self._moves = _may_move_pixels(transform)
+        self._may_lose = _may_lose_pixels(transform)
         self._call = self._choose(on)
 
     def __call__(self, item: Any, defect: Mask | None = None) -> tuple[Any, Any]:
@@ -58,7 +68,7 @@ class ItemTransform:
 
         Returns:
             The transformed item, and its mask, or, where items have none, the defect's: moved with the image by a
-            library that can, else None.
+            library that can, if the transform may cut it off, else None.
         """
         return self._call(item, defect)
 
@@ -131,7 +141,7 @@ class ItemTransform:
 
         fields = self._fields
         image = get_field(item, fields.image)
-        mask = get_field(item, fields.mask) if fields.mask is not None else defect if self._moves else None
+        mask = get_field(item, fields.mask) if fields.mask is not None else defect if self._may_lose else None
         if mask is None:
             return replace_fields(item, {fields.image: self.transform(image)}), None
         if isinstance(image, np.ndarray):  # which v2 would leave as it is while the mask moves
@@ -155,10 +165,10 @@ class ItemTransform:
         return self.layout
 
 
-def _may_move_pixels(transform: Any) -> bool:
-    """Return whether a torchvision v2 transform may do more than recolour and convert; true of what is not known."""
+def _may_lose_pixels(transform: Any) -> bool:
+    """Return whether a torchvision v2 transform may cut a part off the picture; true of what is not known."""
     parts = getattr(transform, "transforms", None)
     if isinstance(parts, Sequence):
-        return any(_may_move_pixels(part) for part in parts)
+        return any(_may_lose_pixels(part) for part in parts)
     kind = type(transform)
-    return not (kind.__module__.startswith(_STILL_MODULES) or kind.__name__ in _STILL)
+    return not f"{kind.__module__}.{kind.__name__}".startswith(_WHOLE)

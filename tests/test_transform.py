@@ -123,19 +123,29 @@ def test_numpy_image_and_mask_move_together(transform, shape):
     assert np.array_equal(np.asarray(mask), MASK[:, ::-1])
 
 
-@pytest.mark.parametrize("transform", [A.HorizontalFlip(p=1), v2.RandomHorizontalFlip(p=1)])
-def test_without_masks_the_defect_is_followed_all_the_same(transform):
+@pytest.mark.parametrize(
+    ("transform", "turned"),
+    [(A.HorizontalFlip(p=1), np.fliplr), (v2.RandomRotation((90, 90), expand=True), np.rot90)],
+)
+def test_without_masks_the_defect_is_followed_all_the_same(transform, turned):
     image = IMAGE if isinstance(transform, A.HorizontalFlip) else TENSOR
     item, moved = ItemTransform(transform, infer_layout((image, 1)))((image, 1), MASK)
     assert len(item) == 2
-    assert np.array_equal(np.asarray(moved), MASK[:, ::-1])
+    assert np.array_equal(np.asarray(moved), turned(MASK))
     assert ItemTransform(negate, infer_layout((IMAGE, 1)))((IMAGE, 1), MASK)[1] is None
 
 
-def test_a_transform_that_moves_no_pixel_need_not_be_followed():
-    still = v2.Compose([v2.ToImage(), v2.RandomApply([v2.ColorJitter(0.2)]), v2.Normalize([0.5] * 3, [0.5] * 3)])
+def test_a_defect_is_not_followed_where_it_cannot_be_lost():
+    flips = v2.RandomApply([v2.RandomHorizontalFlip(p=1), v2.RandomVerticalFlip(p=1)], p=1)
+    whole = v2.Compose([v2.ToImage(), flips, v2.RandomApply([v2.ColorJitter(0.2)]), v2.Normalize([0.5], [0.5])])
     layout = infer_layout((TENSOR, 1))
-    assert (
-        ItemTransform(v2.Compose([v2.ToDtype(torch.float32, scale=True), still]), layout)((TENSOR, 1), MASK)[1] is None
-    )
-    assert ItemTransform(v2.Compose([still, v2.RandomCrop(16)]), layout)((TENSOR / 255, 1), MASK)[1].shape == (16, 16)
+    for scaled in (v2.ToDtype(torch.float32, scale=True), v2.GaussianBlur(3)):
+        item, moved = ItemTransform(v2.Compose([scaled, whole]), layout)((TENSOR / 255, 1), MASK)
+        assert moved is None
+        assert item[0].shape == TENSOR.shape
+    assert ItemTransform(v2.Compose([whole, v2.RandomCrop(16)]), layout)((TENSOR / 255, 1), MASK)[1].shape == (16, 16)
+
+    class GaussianBlur(v2.CenterCrop):
+        """A user's own, of a name that torchvision has as well."""
+
+    assert ItemTransform(GaussianBlur(16), layout)((TENSOR, 1), MASK)[1].shape == (16, 16)
