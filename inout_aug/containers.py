@@ -100,7 +100,7 @@ def decode_image(value: object, denormalize: Denormalize | None = None) -> Image
 
 
 def with_array(value: object) -> object:
-    """Return a PIL image, of the kind that is slow to convert, as one that is converted now; others as they are."""
+    """Return a PIL image, of the kind that is slow to convert, as one that is an array; others as they are."""
     if type(value) is not PILImage.Image or value.mode != "RGB":  # a subclass may have methods of its own
         return value
     return ArrayImage.of(value)

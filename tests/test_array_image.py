@@ -135,18 +135,37 @@ def test_what_is_painted_on_it_is_seen_in_a_new_array(array):
     assert np.asarray(image)[0, 0].tolist() == [9, 8, 7]
 
 
-def test_an_image_that_has_both_keeps_storage_and_whatever_it_was_given():
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (3000, 2000), (40000, 1)])
+def test_a_plain_image_is_converted_to_what_it_shows(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    assert np.array_equal(np.asarray(ArrayImage.of(PILImage.fromarray(pixels))), pixels)
+    mapped = PILImage.fromarray(np.dstack([pixels, pixels[..., 0]])).convert("RGB")
+    assert np.array_equal(np.asarray(ArrayImage.of(mapped)), pixels)
+
+
+def test_a_file_is_read_when_it_is_converted(array, tmp_path):
+    PILImage.fromarray(array).save(tmp_path / "a.png")
+    with PILImage.open(tmp_path / "a.png") as file:
+        assert np.array_equal(np.asarray(ArrayImage.of(file)), array)
+
+
+def test_a_converted_image_keeps_whatever_it_was_given():
     plain = PILImage.fromarray(normal_image(5))
     plain.info["dpi"] = (300, 300)
     plain.camera = "left"
     plain.getexif()[0x0112] = 6
-    both = ArrayImage.of(plain)
-    assert both.info == plain.info
-    assert both.camera == "left"
-    assert both.getexif() == plain.getexif()
-    assert np.array_equal(np.asarray(both), np.asarray(plain))
-    assert both.getpixel((3, 4)) == plain.getpixel((3, 4))
-    assert both.im is plain.im
+    converted = ArrayImage.of(plain)
+    assert converted.info == plain.info
+    assert converted.camera == "left"
+    assert converted.getexif() == plain.getexif()
+    assert np.array_equal(np.asarray(converted), np.asarray(plain))
+    assert converted.getpixel((3, 4)) == plain.getpixel((3, 4))
+
+
+def test_what_is_painted_on_a_converted_image_stays_off_the_one_it_was_made_of(array):
+    plain = PILImage.fromarray(array)
+    painted(ArrayImage.of(plain))
+    assert np.array_equal(np.asarray(plain), array)
 
 
 def test_a_turned_view_of_an_array_is_understood(array):
