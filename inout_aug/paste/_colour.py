@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -28,6 +28,14 @@ def with_channels(values: Floats, channels: int) -> Floats:
     if values.shape[2] == 3 and channels == 1:
         return cv2.cvtColor(values, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
     return values if values.shape[2] == channels else np.repeat(values, 3, axis=2)
+
+
+def with_depth(colours: Image, dtype: np.dtype[Any]) -> Image:
+    """Return uint8 or uint16 colours as values of a dtype, of the same brightness."""
+    if colours.dtype == dtype:
+        return colours
+    top = (1 << 8 * dtype.itemsize) - 1
+    return cast(Image, np.rint(colours * (top / full_scale(colours))).astype(dtype))
 
 
 def colour_matrix(saturation: float, hue: float) -> NDArray[np.float64]:
@@ -55,30 +63,20 @@ def colour_matrix(saturation: float, hue: float) -> NDArray[np.float64]:
     )
 
 
-def recolour(colours: Image, *, matrix: Matrix | None, gain: float, shift: float, white: int) -> Floats:
-    """Return `gain * matrix @ colour + shift` for each colour, clipped to [0, white].
+def recolour(colours: Image, *, matrix: Matrix, shift: float) -> Image:
+    """Return `matrix @ colour + shift` for each colour, rounded and clipped.
 
     Args:
-        colours: (N, C).
-        matrix: (3, 3), or None where channels do not mix.
-        gain: Factor.
-        shift: In units of the result.
-        white: The largest value.
+        colours: (N, C), uint8 or uint16. The weights of uint8 ones are used to a thousandth, so that one value in
+            twenty or so is off by 1.
+        matrix: (C, C).
+        shift: In units of the colours.
 
     Returns:
-        float32, (N, C).
+        (N, C), of the same dtype.
     """
-    values = colours.astype(np.float32)
-    if matrix is not None:
-        affine = np.empty((3, 4))
-        affine[:, :3], affine[:, 3] = matrix * gain, shift
-        values = np.asarray(cv2.transform(values[None], affine), np.float32)[0]
-    elif gain == 1 and shift == 0:
-        return values
-    else:
-        values *= np.float32(gain)
-        values += np.float32(shift)
-    return np.clip(values, 0, white, out=values)
+    affine = np.column_stack([matrix, np.full(len(matrix), shift)])
+    return cast(Image, cv2.transform(colours[None], affine).reshape(colours.shape))
 
 
 def is_grey(image: Image) -> bool:

@@ -6,7 +6,7 @@ An affine map is a float64 (2, 3) matrix that takes (y, x, 1) in pixels to (y, x
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -21,8 +21,11 @@ Affine: TypeAlias = NDArray[np.float64]
 Floats: TypeAlias = NDArray[np.float32]
 Indices: TypeAlias = NDArray[np.int32]
 
-# cv2.remap takes no more columns.
-_COLUMNS = 2**15 - 2
+# from rows and columns of pixels, (N,) each, to y and x, (N,) each
+Follow: TypeAlias = Callable[[Indices, Indices], tuple[Floats, Floats]]
+
+# so many pixels' coordinates stay in a core's cache; cv2.remap takes less than 2**15 columns
+_BLOCK = 2**13
 
 
 def turn(size: tuple[int, int], mirror: Sequence[bool], rotation: float) -> Affine:
@@ -75,22 +78,22 @@ def compose(second: Affine, first: Affine) -> Affine:
     return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
 
 
-def follow(to_picture: Affine, y: Indices, x: Indices) -> tuple[Floats, Floats]:
-    """Return where an affine map sends pixels: y and x, (N,) each."""
+def affine(to_picture: Affine) -> Follow:
+    """Return where an affine map sends pixels."""
     (yy, yx, top), (xy, xx, left) = to_picture.astype(np.float32)
-    down, right = y.astype(np.float32), x.astype(np.float32)
-    return yy * down + yx * right + top, xy * down + xx * right + left
+
+    def follow(y: Indices, x: Indices) -> tuple[Floats, Floats]:
+        down, right = y.astype(np.float32), x.astype(np.float32)
+        return yy * down + yx * right + top, xy * down + xx * right + left
+
+    return follow
 
 
-def follow_shuffled(
-    to_picture: Affine, y: Indices, x: Indices, *, size: tuple[int, int], grid: Sequence[int], shuffle: Sequence[int]
-) -> tuple[Floats, Floats]:
+def shuffled(to_picture: Affine, size: tuple[int, int], grid: Sequence[int], shuffle: Sequence[int]) -> Follow:
     """Return where an affine map sends pixels after the cells of a grid over the image have been shuffled.
 
     Args:
         to_picture: The map.
-        y: Row of each pixel, (N,).
-        x: Column of each pixel, (N,).
         size: Height and width of the image; they need not be multiples of the grid's.
         grid: Rows and columns of cells.
         shuffle: For each cell, row by row, the cell whose content it gets.
@@ -102,12 +105,13 @@ def follow_shuffled(
     # what each row of pixels adds in each column of cells, and what each column of pixels adds: many pixels look it up
     by_row = (np.take(offset, row_of, axis=1) + to_picture[:, :1, None] * np.arange(size[0])[:, None]).reshape(2, -1)
     by_column = to_picture[:, 1:2] * np.arange(size[1])
-    at = y * np.int32(columns) + np.take(column_of, x)
-    sent_y, sent_x = (
-        np.take(down, at) + np.take(right, x)
-        for down, right in zip(by_row.astype(np.float32), by_column.astype(np.float32), strict=True)
-    )
-    return sent_y, sent_x
+    (down, right), (beside_down, beside_right) = by_row.astype(np.float32), by_column.astype(np.float32)
+
+    def follow(y: Indices, x: Indices) -> tuple[Floats, Floats]:
+        at = y * np.int32(columns) + np.take(column_of, x)
+        return np.take(down, at) + np.take(beside_down, x), np.take(right, at) + np.take(beside_right, x)
+
+    return follow
 
 
 @lru_cache(maxsize=64)
@@ -119,26 +123,30 @@ def _cells(size: tuple[int, int], rows: int, columns: int) -> tuple[Affine, Indi
     return corners, row_of.astype(np.int32), column_of.astype(np.int32)
 
 
-def sample(picture: Image, y: Floats, x: Floats) -> Image:
-    """Return a picture's values between its pixels, bilinear, mirrored beyond its edges.
+def sample(picture: Image, where: NDArray[np.intp], width: int, follow: Follow) -> Image:
+    """Return the values of a picture, as it is seen at pixels of an image: bilinear, mirrored beyond its edges.
 
     Args:
         picture: uint8 or uint16, (H, W, C).
-        y: (N,).
-        x: (N,).
+        where: Flat indices of the pixels, (N,).
+        width: Of the image.
+        follow: Where in the picture each pixel sees.
 
     Returns:
         (N, C), of the picture's dtype.
 
     Example:
         >>> ramp = np.arange(0, 100, 10, dtype=np.uint8).reshape(1, 10, 1)
-        >>> sample(ramp, np.zeros(2, np.float32), np.array([2.0, 3.5], np.float32)).ravel()
-        array([20, 35], dtype=uint8)
+        >>> mirrored = affine(turn((1, 10), (False, True), 0.0))
+        >>> sample(ramp, np.array([0, 3]), 10, mirrored).ravel()
+        array([90, 60], dtype=uint8)
     """
-    values = np.empty((len(y), picture.shape[2]), picture.dtype)
-    for start in range(0, len(y), _COLUMNS):
-        part = slice(start, start + _COLUMNS)
-        values[part] = cv2.remap(
-            picture, x[None, part], y[None, part], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        ).reshape(-1, picture.shape[2])
+    values = np.empty((len(where), picture.shape[2]), picture.dtype)
+    for start in range(0, len(where), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        flat = where[part].astype(np.int32)  # which divides faster
+        row = flat // np.int32(width)
+        y, x = follow(row, flat - row * np.int32(width))
+        seen = cv2.remap(picture, x[None], y[None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        values[part] = seen.reshape(-1, picture.shape[2])
     return values

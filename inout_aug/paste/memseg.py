@@ -7,18 +7,16 @@ import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inout_aug.paste._colour import full_scale
+from inout_aug.paste._blend import blend, fade_in
 from inout_aug.paste._options import as_defect_class, as_range
 from inout_aug.paste._perturb import Perturb, check_perturb, draw_perturbation
 from inout_aug.paste.foreground import Foreground, find_foreground
 from inout_aug.paste.perlin import Field, Floats, Perlin
 from inout_aug.paste.source import draw_structure, draw_texture, structure_at, texture_at, tint
 from inout_aug.paste.textures import Fit, Textures, TextureSource, check_fit
-from inout_aug.plugin import HostRefused
 from inout_aug.sample import Image, Mask, Params, check_image
 
 Range: TypeAlias = float | tuple[float, float]
@@ -27,9 +25,6 @@ _Number = TypeVar("_Number", int, float)
 
 _ATTEMPTS = 4
 _LEAST_CELL = 4  # pixels
-_LAG = 4  # pixels; longer than grain
-_PROBES = 16  # per shorter side
-_NOISE_LIMITS = (0.01, 0.05)  # of full scale
 
 
 class Options(TypedDict, total=False):
@@ -227,11 +222,14 @@ class MemSegPaste:
         painted = image.copy()
         pixels = painted.reshape(-1, image.shape[2])
         host = cast(Image, np.take(pixels, where, axis=0))
-        change = self._source(where, image, host, params)
-        change -= host
-        fade = _fade(mask, self.feather).reshape(-1, 1)[where] if self.feather else None
-        change *= np.float32(params["opacity"]) if fade is None else np.float32(params["opacity"]) * fade
-        new = self._visible(image, host, change, fade)
+        new = blend(
+            host,
+            self._source(where, image, host, params),
+            params["opacity"],
+            fade=fade_in(mask, self.feather).reshape(-1, 1)[where] if self.feather else None,
+            host=image,
+            min_contrast=self.min_contrast,
+        )
         for channel in range(image.shape[2]):  # twice as fast as all at once
             pixels[where, channel] = new[:, channel]
         return painted, mask.view(np.uint8) if self.defect_class == 1 else mask * np.uint8(self.defect_class)
@@ -255,7 +253,7 @@ class MemSegPaste:
         mask = _highest(field, inside, min(least if len(where) < least else most, room))
         return mask, np.flatnonzero(mask)
 
-    def _source(self, where: NDArray[np.intp], image: Image, host: Image, params: Params) -> Floats:
+    def _source(self, where: NDArray[np.intp], image: Image, host: Image, params: Params) -> Image:
         if params["source"] == "structure":
             colours = structure_at(where, image, params, self.perturb)
         elif self.textures is not None:
@@ -263,34 +261,6 @@ class MemSegPaste:
         else:
             raise ValueError("the parameters name a texture, but this MemSegPaste has none: pass textures=")
         return tint(colours, params, image, host)
-
-    def _visible(self, image: Image, host: Image, change: Floats, fade: Floats | None) -> Image:
-        """Add the change to the host, with its mean at least as far from zero as `min_contrast` says."""
-        white = full_scale(host)
-        shift = _mean(change)
-        change += host
-        if abs(shift) < self.min_contrast * _NOISE_LIMITS[1] * white:  # the noise need not be known otherwise
-            wanted = self.min_contrast * _noise(image)
-            if abs(shift) < wanted:
-                level = _mean(host)
-                # as it is, unless the range ends there
-                sign = math.copysign(1, shift if wanted <= level <= white - wanted else white / 2 - level)
-                more = sign * wanted - shift
-                change += np.float32(more) if fade is None else np.float32(more / _mean(fade)) * fade
-                np.clip(change, 0, white, out=change)
-        painted = cast(Image, np.rint(change, out=change).astype(host.dtype))
-        # a mean that is further from zero is that of some pixels that changed
-        if abs(shift) <= 1 and np.array_equal(painted, host):
-            raise HostRefused(
-                "the paste leaves the host as it is, so it would be a positive without a defect; the host may be "
-                "constant. Use min_contrast > 0, or textures"
-            )
-        return painted
-
-
-def _mean(values: Image | Floats) -> float:
-    """Return the mean of values (N, C), which OpenCV takes for one channel; numpy's is slower."""
-    return float(cv2.mean(values)[0])
 
 
 def _draw_cells(side: int, cells: tuple[int, int], rng: np.random.Generator) -> int:
@@ -306,28 +276,6 @@ def _highest(field: Floats, inside: NDArray[np.bool_] | None, count: int) -> NDA
     mask: NDArray[np.bool_] = values > level
     mask[np.flatnonzero(values == level)[: count - np.count_nonzero(mask)]] = True
     return mask.reshape(field.shape)
-
-
-def _noise(image: Image) -> float:
-    """Return a robust standard deviation of a host's noise, from 1 to 5 % of full scale.
-
-    Differences of pixels a few apart see grain, but not shading; along stripes they do not see the stripes either.
-    """
-    values = image[..., image.shape[2] // 2]
-    step = max(1, min(values.shape) // _PROBES)
-    near, far = slice(None, -_LAG, step), slice(_LAG, None, step)
-    apart = np.abs(np.stack([values[far, near], values[near, far]]) - values[near, near].astype(np.float32))
-    apart = apart.reshape(2, -1)
-    middle = apart.shape[1] // 2
-    deviation = float(np.partition(apart, middle, axis=1)[:, middle].min()) * 1.4826 / math.sqrt(2)
-    least, most = (share * full_scale(image) for share in _NOISE_LIMITS)
-    return min(max(deviation, least), most)
-
-
-def _fade(mask: NDArray[np.bool_], feather: float) -> Floats:
-    """Return weights that rise from the mask's edge, over `feather` pixels, to 1; positive in all of the mask."""
-    depth = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    return cast(Floats, np.minimum(depth / np.float32(feather + 1), 1))
 
 
 def as_powers(cells: int | Sequence[int]) -> tuple[int, int]:

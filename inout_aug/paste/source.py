@@ -13,9 +13,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from inout_aug.paste._colour import TO_GREY, Floats, colour_matrix, full_scale, is_grey, recolour
+from inout_aug.paste._colour import TO_GREY, colour_matrix, full_scale, is_grey, recolour, with_depth
 from inout_aug.paste._perturb import Perturb, perturbed
-from inout_aug.paste._sampling import Affine, Indices, compose, crop, follow, follow_shuffled, sample, turn
+from inout_aug.paste._sampling import Affine, affine, compose, crop, sample, shuffled, turn
 from inout_aug.paste.textures import Fit, Textures
 from inout_aug.sample import Image, Params
 
@@ -35,30 +35,30 @@ def draw_texture(host: Image, rng: np.random.Generator, textures: Textures, fit:
     return {"source": "texture", "texture": index, "name": textures.names[index], "crop": rng.random(2).tolist()}
 
 
-def tint(colours: Image, params: Params, host: Image, values: Image) -> Floats:
-    """Return a source's colours in the host's units, with brightness, saturation and hue changed as drawn.
+def tint(colours: Image, params: Params, host: Image, values: Image) -> Image:
+    """Return a source's colours with brightness, saturation and hue changed as drawn.
 
     Where the host is grey the source becomes grey, so that a grey picture stored in three channels stays grey.
 
     Args:
-        colours: (N, C), uint8 or uint16.
+        colours: (N, C), of the host's dtype.
         params: As drawn.
         host: (H, W, C).
         values: The host's values at the same pixels, (N, C).
 
     Returns:
-        float32, (N, C), in the range of the host's dtype.
+        (N, C), of the host's dtype.
     """
-    white = full_scale(host)
-    matrix = None
-    if host.shape[2] == 3:
-        step = max(1, min(host.shape[:2]) // _PROBES)
-        if is_grey(host[::step, ::step]) and is_grey(values):
-            matrix = TO_GREY
-        elif "hue" in params:
-            matrix = colour_matrix(params["saturation"], params["hue"])
-    gain = params.get("gain", 1.0) * white / full_scale(colours)
-    return recolour(colours, matrix=matrix, gain=gain, shift=params.get("shift", 0.0) * white, white=white)
+    channels = host.shape[2]
+    step = max(1, min(host.shape[:2]) // _PROBES)
+    if channels == 3 and is_grey(host[::step, ::step]) and is_grey(values):
+        matrix = TO_GREY
+    elif "gain" not in params:
+        return colours
+    else:
+        matrix = colour_matrix(params["saturation"], params["hue"]) if channels == 3 else np.eye(channels)
+    shift = params.get("shift", 0.0) * full_scale(host)
+    return recolour(colours, matrix=matrix * params.get("gain", 1.0), shift=shift)
 
 
 def structure_at(where: NDArray[np.intp], host: Image, params: Params, perturb: Perturb) -> Image:
@@ -75,10 +75,7 @@ def structure_at(where: NDArray[np.intp], host: Image, params: Params, perturb: 
     """
     picture = perturbed(host, perturb, params["perturb"]) if "perturb" in params else host
     size = host.shape[0], host.shape[1]
-    coordinates = follow_shuffled(
-        _turn(size, params), *_split(where, size), size=size, grid=params["grid"], shuffle=params["shuffle"]
-    )
-    return sample(picture, *coordinates)
+    return sample(picture, where, size[1], shuffled(_turn(size, params), size, params["grid"], params["shuffle"]))
 
 
 def texture_at(
@@ -87,7 +84,7 @@ def texture_at(
     """Return the texture source's colours at pixels of the host; see `structure_at`.
 
     Returns:
-        (N, C), of the texture's dtype.
+        (N, C), of the host's dtype, before `tint`.
 
     Raises:
         ValueError: The recorded texture is not there.
@@ -101,18 +98,13 @@ def texture_at(
     if "rotation" in params or "mirror" in params:
         to_picture = compose(to_picture, _turn(size, params))
     if "perturb" not in params:
-        return sample(picture, *follow(to_picture, *_split(where, size)))
-    everywhere = _split(np.arange(size[0] * size[1]), size)
-    laid_over = sample(picture, *follow(to_picture, *everywhere)).reshape(host.shape)
-    changed = perturbed(cast(Image, laid_over), perturb, params["perturb"])
-    return cast(Image, np.take(changed.reshape(-1, host.shape[2]), where, axis=0))
-
-
-def _split(where: NDArray[np.intp], size: tuple[int, int]) -> tuple[Indices, Indices]:
-    """Return rows and columns of flat indices; int32 divides faster."""
-    flat = where.astype(np.int32)
-    y = flat // np.int32(size[1])
-    return y, flat - y * np.int32(size[1])
+        colours = sample(picture, where, size[1], affine(to_picture))
+    else:
+        everywhere = np.arange(size[0] * size[1])
+        laid_over = sample(picture, everywhere, size[1], affine(to_picture)).reshape(host.shape)
+        changed = perturbed(cast(Image, laid_over), perturb, params["perturb"])
+        colours = cast(Image, np.take(changed.reshape(-1, host.shape[2]), where, axis=0))
+    return with_depth(colours, host.dtype)
 
 
 def _turn(size: tuple[int, int], params: Params) -> Affine:

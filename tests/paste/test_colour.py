@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 import pytest
 
-from inout_aug.paste._colour import TO_GREY, colour_matrix, is_grey, recolour
+from inout_aug.paste._colour import TO_GREY, colour_matrix, is_grey, recolour, with_depth
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (200, 3), np.uint8)
 
@@ -32,21 +32,32 @@ def test_a_third_of_a_turn_sends_red_to_green():
     assert colorsys.rgb_to_hsv(*(colour_matrix(1.0, 120.0) @ [0.9, 0.1, 0.1]))[0] == pytest.approx(1 / 3)
 
 
-def test_recolouring_is_linear_then_clipped():
-    matrix = colour_matrix(1.4, 50.0)
-    expected = np.clip(COLOURS @ matrix.T * 1.2 - 9, 0, 255)
-    changed = recolour(COLOURS, matrix=matrix, gain=1.2, shift=-9, white=255)
-    assert changed.dtype == np.float32
-    np.testing.assert_allclose(changed, expected, atol=1e-3)
-    without = recolour(COLOURS, matrix=None, gain=1.2, shift=-9, white=255)
-    np.testing.assert_allclose(without, np.clip(COLOURS * 1.2 - 9, 0, 255), atol=1e-3)
-    one = recolour(COLOURS[:, :1].astype(np.uint16) * 257, matrix=None, gain=1.0, shift=0.0, white=65535)
-    np.testing.assert_array_equal(one, COLOURS[:, :1].astype(float) * 257)
+@pytest.mark.parametrize(("dtype", "scale", "off"), [(np.uint8, 1, 1), (np.uint16, 257, 0.51)])
+def test_recolouring_is_linear_then_rounded_and_clipped(dtype, scale, off):
+    colours = COLOURS.astype(dtype) * dtype(scale)
+    matrix = colour_matrix(1.4, 50.0) * 1.2
+    expected = np.clip(colours @ matrix.T - 9 * scale, 0, 255 * scale)
+    changed = recolour(colours, matrix=matrix, shift=-9 * scale)
+    assert changed.dtype == dtype
+    np.testing.assert_allclose(changed, expected, atol=off)
+    assert np.abs(changed - expected).mean() < 0.3
+    one = recolour(colours[:, :1], matrix=1.2 * np.eye(1), shift=-9 * scale)
+    np.testing.assert_allclose(one, np.clip(colours[:, :1] * 1.2 - 9 * scale, 0, 255 * scale), atol=off)
 
 
 def test_grey_is_exactly_grey():
-    changed = recolour(COLOURS, matrix=TO_GREY, gain=0.93, shift=3.7, white=255)
+    changed = recolour(COLOURS, matrix=TO_GREY * 0.93, shift=3.7)
     assert np.ptp(changed, axis=1).max() == 0
+
+
+def test_a_depth_is_changed_at_the_same_brightness():
+    wide = with_depth(COLOURS, np.dtype(np.uint16))
+    assert wide.dtype == np.uint16
+    assert np.array_equal(wide, COLOURS * np.uint16(257))
+    back = with_depth(wide + np.uint16(100) * (wide < 65000), np.dtype(np.uint8))
+    assert back.dtype == np.uint8
+    assert np.array_equal(back, COLOURS)
+    assert with_depth(COLOURS, COLOURS.dtype) is COLOURS
 
 
 def test_is_grey():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inout_aug.paste import memseg
+from inout_aug.paste._blend import noise_of
 from inout_aug.paste.foreground import HostMasks, Threshold
 from inout_aug.paste.memseg import PRESETS, MemSegPaste
 from inout_aug.paste.perlin import Perlin
@@ -173,7 +173,7 @@ def test_a_defect_stands_out_of_the_hosts_noise_but_need_not_of_its_stripes(sigm
 def test_a_faint_paste_is_lifted_to_the_contrast_asked_for_and_no_other_is(channels, feather):
     host = (np.random.default_rng(0).normal(120, 6, (90, 110, channels))).astype(np.uint8)
     faint, lifted = (MemSegPaste(min_contrast=contrast, feather=feather) for contrast in (0.0, 2.0))
-    wanted, seen = 2 * memseg._noise(host), set()
+    wanted, seen = 2 * noise_of(host), set()
     for seed in range(40):
         params = faint.make_params(host, stream(seed))
         before, mask = faint.apply(host, params)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from inout_aug.paste._sampling import compose, crop, follow, follow_shuffled, sample, turn
+from inout_aug.paste._sampling import affine, compose, crop, sample, shuffled, turn
 
 
 def grid_of(height, width):
@@ -15,8 +15,9 @@ def grid_of(height, width):
 
 
 def seen(picture, to_picture, height, width):
-    """The whole image seen through a map."""
-    return sample(picture, *follow(to_picture, *grid_of(height, width))).reshape(height, width, -1)
+    """The picture as the whole of an image sees it."""
+    follow = to_picture if callable(to_picture) else affine(to_picture)
+    return sample(picture, np.arange(height * width), width, follow).reshape(height, width, -1)
 
 
 @pytest.fixture
@@ -74,8 +75,7 @@ def test_shuffling_a_divisible_grid_moves_whole_cells():
     expected = cells[shuffle].reshape(4, 8, 6, 5, 3).swapaxes(1, 2).reshape(24, 40, 3)
     size = (24, 40)
     upright = turn(size, (False, False), 0.0)
-    coordinates = follow_shuffled(upright, *grid_of(*size), size=size, grid=(4, 8), shuffle=shuffle.tolist())
-    assert np.array_equal(sample(picture, *coordinates).reshape(picture.shape), expected)
+    assert np.array_equal(seen(picture, shuffled(upright, size, (4, 8), shuffle.tolist()), *size), expected)
 
 
 def test_shuffling_comes_after_turning():
@@ -83,8 +83,8 @@ def test_shuffling_comes_after_turning():
     picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8), (0, 0), 3)
     to_picture, upright = turn(size, (True, False), 25.0), turn(size, (False, False), 0.0)
     turned = seen(picture, to_picture, *size)
-    in_two = sample(turned, *follow_shuffled(upright, *grid_of(*size), size=size, grid=(4, 8), shuffle=shuffle))
-    at_once = sample(picture, *follow_shuffled(to_picture, *grid_of(*size), size=size, grid=(4, 8), shuffle=shuffle))
+    in_two = seen(turned, shuffled(upright, size, (4, 8), shuffle), *size)
+    at_once = seen(picture, shuffled(to_picture, size, (4, 8), shuffle), *size)
     assert np.abs(in_two.astype(int) - at_once).max() <= 1
 
 
@@ -94,7 +94,7 @@ def test_shuffling_any_size_keeps_each_pixel_inside_its_new_cell(size):
     shuffle = np.random.default_rng(2).permutation(rows * columns)
     y, x = grid_of(*size)
     upright = turn(size, (False, False), 0.0)
-    sy, sx = follow_shuffled(upright, y, x, size=size, grid=(rows, columns), shuffle=shuffle.tolist())
+    sy, sx = shuffled(upright, size, (rows, columns), shuffle.tolist())(y, x)
     cell = (y * rows // size[0]) * columns + x * columns // size[1]
     assert np.array_equal(np.floor((sy + 1e-3) * rows / size[0]), shuffle[cell] // columns)
     assert np.array_equal(np.floor((sx + 1e-3) * columns / size[1]), shuffle[cell] % columns)
@@ -102,18 +102,19 @@ def test_shuffling_any_size_keeps_each_pixel_inside_its_new_cell(size):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_sampling_more_pixels_than_opencv_takes_at_once(dtype, channels):
+def test_any_number_of_pixels_is_sampled_in_any_order(dtype, channels):
     picture = np.random.default_rng(0).integers(0, 200, (20, 30, channels)).astype(dtype)
-    rng = np.random.default_rng(1)
-    y, x = rng.integers(0, 20, 70_000), rng.integers(0, 30, 70_000)
-    values = sample(picture, y.astype(np.float32), x.astype(np.float32))
+    where = np.random.default_rng(1).integers(0, 20 * 30, 70_000)
+    values = sample(picture, where, 30, affine(turn((20, 30), (False, False), 0.0)))
     assert values.dtype == dtype
-    assert np.array_equal(values, picture[y, x])
+    assert np.array_equal(values, picture.reshape(-1, channels)[where])
+    assert sample(picture, where[:0], 30, affine(np.eye(2, 3))).shape == (0, channels)
 
 
 def test_pictures_are_mirrored_far_beyond_their_edges():
     ramp = np.arange(5, dtype=np.uint8).reshape(1, 5, 1) * 10
-    x = np.arange(-20, 25, dtype=np.float32)
+    x = np.arange(-20, 25)
     expected = [10 * abs((int(i) + 4) % 8 - 4) for i in x]
-    assert sample(ramp, np.zeros_like(x), x).ravel().tolist() == expected
+    shifted = affine(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -20.0]]))
+    assert sample(ramp, x + 20, 45, shifted).ravel().tolist() == expected
     assert math.isclose(sum(expected) / len(expected), 20, abs_tol=2)
