@@ -45,7 +45,7 @@ class ArrayImage(PILImage.Image):
         return converted
 
     def load(self) -> Any:
-        """Make Pillow's storage of the array, if there is none yet, and the one that counts; return its pixels."""
+        """Move the pixels from the array to Pillow's storage, if they are not there yet; return them."""
         if self._array is not None:
             array, self._array = self._array, None
             self.im = PILImage.new("RGB", self.size, None).im  # which None leaves as the memory was

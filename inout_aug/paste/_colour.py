@@ -18,9 +18,9 @@ _LUMA = (0.299, 0.587, 0.114)
 TO_GREY: Matrix = np.tile(_LUMA, (3, 1))
 
 
-def full_scale(image: Image) -> int:
-    """Return the largest value of an image's dtype; np.iinfo is slow."""
-    return int((1 << 8 * image.itemsize) - 1)
+def full_scale(of: Image | np.dtype[Any]) -> int:
+    """Return the largest value of a dtype, or of an image's; np.iinfo is slow."""
+    return int((1 << 8 * of.itemsize) - 1)
 
 
 def with_channels(values: Floats, channels: int) -> Floats:
@@ -34,8 +34,7 @@ def with_depth(colours: Image, dtype: np.dtype[Any]) -> Image:
     """Return uint8 or uint16 colours as values of a dtype, of the same brightness."""
     if colours.dtype == dtype:
         return colours
-    top = (1 << 8 * dtype.itemsize) - 1
-    return cast(Image, np.rint(colours * (top / full_scale(colours))).astype(dtype))
+    return cast(Image, np.rint(colours * (full_scale(dtype) / full_scale(colours))).astype(dtype))
 
 
 def colour_matrix(saturation: float, hue: float) -> NDArray[np.float64]:

@@ -14,9 +14,8 @@ def grid_of(height, width):
     return y, x
 
 
-def seen(picture, to_picture, height, width):
+def seen(picture, follow, height, width):
     """The picture as the whole of an image sees it."""
-    follow = to_picture if callable(to_picture) else affine(to_picture)
     return sample(picture, np.arange(height * width), width, follow).reshape(height, width, -1)
 
 
@@ -30,20 +29,20 @@ def picture():
 @pytest.mark.parametrize("mirror", [(False, False), (True, False), (False, True), (True, True)])
 def test_mirrors_are_numpys(picture, mirror):
     flipped = picture[:: -1 if mirror[0] else 1, :: -1 if mirror[1] else 1]
-    assert np.array_equal(seen(picture, turn((41, 57), mirror, 0.0), 41, 57), flipped)
+    assert np.array_equal(seen(picture, affine(turn((41, 57), mirror, 0.0)), 41, 57), flipped)
 
 
 def test_rotation_is_opencvs(picture):
     matrix = cv2.getRotationMatrix2D((28, 20), 30, 1.0)
     expected = cv2.warpAffine(picture, matrix, (57, 41), borderMode=cv2.BORDER_REFLECT_101)
-    turned = seen(picture, turn((41, 57), (False, False), 30.0), 41, 57)
+    turned = seen(picture, affine(turn((41, 57), (False, False), 30.0)), 41, 57)
     assert np.abs(turned.astype(int) - expected).max() <= 2
 
 
 @pytest.mark.parametrize("size", [(41, 57), (82, 114), (100, 60), (30, 200)])
 def test_stretching_is_a_resize(picture, size):
     expected = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_LINEAR)
-    stretched = seen(picture, crop((size), (41, 57), "stretch", (0.3, 0.9)), *size)
+    stretched = seen(picture, affine(crop((size), (41, 57), "stretch", (0.3, 0.9))), *size)
     inner = np.s_[4:-4, 4:-4]  # at its edges cv2.resize repeats, where this mirrors
     assert np.abs(stretched.astype(int) - expected)[inner].max() <= 2
 
@@ -82,7 +81,7 @@ def test_shuffling_comes_after_turning():
     size, shuffle = (24, 40), np.random.default_rng(1).permutation(32).tolist()
     picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8), (0, 0), 3)
     to_picture, upright = turn(size, (True, False), 25.0), turn(size, (False, False), 0.0)
-    turned = seen(picture, to_picture, *size)
+    turned = seen(picture, affine(to_picture), *size)
     in_two = seen(turned, shuffled(upright, size, (4, 8), shuffle), *size)
     at_once = seen(picture, shuffled(to_picture, size, (4, 8), shuffle), *size)
     assert np.abs(in_two.astype(int) - at_once).max() <= 1
