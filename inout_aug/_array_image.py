@@ -39,7 +39,7 @@ class ArrayImage(PILImage.Image):
     @classmethod
     def of(cls, image: PILImage.Image) -> ArrayImage:
         """Return an RGB image that is converted to an array now, and back when Pillow needs it."""
-        converted = cls(_pixels(image))
+        converted = cls(rgb_pixels(image))
         kept = {name: value for name, value in vars(image).items() if name not in _STORAGE}
         vars(converted).update(kept)
         return converted
@@ -74,8 +74,10 @@ class ArrayImage(PILImage.Image):
     __hash__ = None  # type: ignore[assignment]  # as of any PIL image
 
 
-def _pixels(image: PILImage.Image) -> NDArray[np.uint8]:
+def rgb_pixels(image: PILImage.Image) -> NDArray[np.uint8]:
     """Return an RGB image as an array; `np.asarray` does it in many blocks, which it joins, and takes twice as long."""
+    if type(image) is not PILImage.Image:  # an array's, or of a class with methods of its own
+        return np.asarray(image)
     image.load()
     width, height = image.size
     encoder = PILImage._getencoder("RGB", "raw", "RGB")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from torch import Tensor
 
-from inout_aug._array_image import ArrayImage
+from inout_aug._array_image import ArrayImage, rgb_pixels
 from inout_aug.sample import Image, Mask, check_image
 
 Statistic: TypeAlias = float | Sequence[float]
@@ -244,7 +244,7 @@ def _from_pil(value: PILImage.Image) -> NDArray[Any]:
             f"a PIL image has mode {', '.join(_PIL_IMAGE_MODES)}; got {value.mode}. "
             + ("Scale it to 0..255 and make it L" if value.mode == "F" else "Use image.convert('RGB') or ('L')")
         )
-    array = np.asarray(value)
+    array: NDArray[Any] = rgb_pixels(value) if value.mode == "RGB" else np.asarray(value)
     if value.mode == "I" and (array.min() < 0 or array.max() > 65535):
         raise ValueError(f"a PIL image of mode I holds 16-bit values here; got {array.min()}..{array.max()}")
     return array.astype(_PIL_IMAGE_MODES[value.mode], copy=False)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inout_aug.paste._colour import Floats, full_scale
+from inout_aug.paste._colour import Floats, full_scale, to_levels
 from inout_aug.plugin import HostRefused
 from inout_aug.sample import Image
 
@@ -47,7 +47,7 @@ def blend(
         shift = _mean(change)
         more = _least(shift, level, host, min_contrast) - shift
         change += np.float32(more / _mean(fade)) * fade + values
-        painted = cast(Image, np.clip(np.rint(change), 0, full_scale(host)).astype(host.dtype))
+        painted = to_levels(change, host.dtype)
     # a mean that is further from zero is that of some pixels that changed
     if abs(shift) <= 1 and np.array_equal(painted, values):
         raise HostRefused(

@@ -23,6 +23,11 @@ def full_scale(of: Image | np.dtype[Any]) -> int:
     return int((1 << 8 * of.itemsize) - 1)
 
 
+def to_levels(values: NDArray[np.floating[Any]], dtype: np.dtype[Any]) -> Image:
+    """Return real values as the nearest ones of a dtype: rounded and clipped."""
+    return cast(Image, np.clip(np.rint(values), 0, full_scale(dtype)).astype(dtype))
+
+
 def with_channels(values: Floats, channels: int) -> Floats:
     """Return values (H, W, 1 or 3) with as many channels as wanted: grey by luma, or grey repeated."""
     if values.shape[2] == 3 and channels == 1:
@@ -34,7 +39,7 @@ def with_depth(colours: Image, dtype: np.dtype[Any]) -> Image:
     """Return uint8 or uint16 colours as values of a dtype, of the same brightness."""
     if colours.dtype == dtype:
         return colours
-    return cast(Image, np.rint(colours * (full_scale(dtype) / full_scale(colours))).astype(dtype))
+    return to_levels(colours * (full_scale(dtype) / full_scale(colours)), dtype)
 
 
 def colour_matrix(saturation: float, hue: float) -> NDArray[np.float64]:

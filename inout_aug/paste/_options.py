@@ -21,7 +21,7 @@ def as_range(name: str, value: float | Sequence[float], *, low: float, high: flo
         >>> as_range("opacity", 0.5, low=0, high=1)
         (0.5, 0.5)
     """
-    pair = (value, value) if isinstance(value, int | float) else tuple(value)
+    pair = (value, value) if isinstance(value, int | float | np.number) else tuple(value)
     if len(pair) != 2 or not all(math.isfinite(end) for end in pair) or not low <= pair[0] <= pair[1] <= high:
         raise ValueError(f"{name} is a number, or (smallest, largest), in [{low:g}, {high:g}]; got {value!r}")
     return float(pair[0]), float(pair[1])
@@ -33,7 +33,7 @@ def as_number(name: str, value: float, *, low: float, high: float) -> float:
     Raises:
         ValueError: Not a number in [low, high].
     """
-    if not isinstance(value, int | float) or not low <= value <= high:
+    if not isinstance(value, int | float | np.number) or not low <= value <= high:
         raise ValueError(f"{name} is a number in [{low:g}, {high:g}]; got {value!r}")
     return float(value)
 

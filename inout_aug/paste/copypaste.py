@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from inout_aug.labels import class_names, find_normal, read_labels
 from inout_aug.layout import Layout, declared_layout, infer_layout, with_mask_value
-from inout_aug.paste._colour import Floats, full_scale, with_channels
+from inout_aug.paste._colour import Floats, full_scale, to_levels, with_channels
 from inout_aug.paste._options import as_defect_class, as_range, digest, log_uniform
 from inout_aug.plugin import HostRefused
 from inout_aug.sample import Image, Mask, Params, Sample, check_image
@@ -168,7 +168,7 @@ class CopyPaste:
         around = _surroundings(host.astype(np.float32), inside)[inside]
         before = host[inside]
         wanted = around + np.float32(params["strength"]) * change[inside]
-        new = np.clip(np.rint(before + fade * (wanted - before)), 0, full_scale(image)).astype(image.dtype)
+        new = to_levels(before + fade * (wanted - before), image.dtype)
         if np.array_equal(new, before):
             raise HostRefused("the defect looks like what it covers: the host has no room for its brightness there")
         out, mask = image.copy(), np.zeros(image.shape[:2], np.uint8)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inout_aug.paste._colour import Floats
+from inout_aug.paste._colour import Floats, full_scale, to_levels
 from inout_aug.sample import Image
 
 _CHOSEN = 3
@@ -111,7 +111,7 @@ def autocontrast(image: Image, rng: np.random.Generator) -> Image:
     cut = rng.uniform(0, 20)
     tables = []
     for channel in np.moveaxis(image, 2, 0):
-        low, high = np.percentile(channel, [cut, 100 - cut]) / np.iinfo(image.dtype).max
+        low, high = np.percentile(channel, [cut, 100 - cut]) / full_scale(image)
         level = _levels(image)
         tables.append((level - low) / (high - low) if high > low else level)
     return _look_up(image, tables)
@@ -151,21 +151,19 @@ PERTURBATIONS = (
 
 def _levels(image: Image) -> NDArray[np.float64]:
     """Return every value a pixel can have, in [0, 1]."""
-    return np.linspace(0.0, 1.0, np.iinfo(image.dtype).max + 1)
+    return np.linspace(0.0, 1.0, full_scale(image) + 1)
 
 
 def _look_up(image: Image, tables: Iterable[NDArray[np.float64]]) -> Image:
     """Replace values by those of a table in [0, 1] for each channel, or of one table for all."""
-    white = np.iinfo(image.dtype).max
-    table = np.clip(np.rint(np.stack(list(tables), axis=1) * white), 0, white).astype(image.dtype)
+    table = to_levels(np.stack(list(tables), axis=1) * full_scale(image), image.dtype)
     channels = np.arange(image.shape[2]) if table.shape[1] > 1 else 0
     return cast(Image, table[image, channels])
 
 
 def _to_unit(image: Image) -> Floats:
-    return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    return image.astype(np.float32) / np.float32(full_scale(image))
 
 
 def _from_unit(values: Floats, like: Image) -> Image:
-    white = np.iinfo(like.dtype).max
-    return cast(Image, np.clip(np.rint(values * white), 0, white).astype(like.dtype))
+    return to_levels(values * full_scale(like), like.dtype)

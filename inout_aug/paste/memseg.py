@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, TypedDict, TypeVar, Unpack, cast
+from typing import Literal, TypeAlias, TypedDict, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inout_aug.paste._blend import blend, fade_in
-from inout_aug.paste._options import as_defect_class, as_range
+from inout_aug.paste._options import as_defect_class, as_number, as_range
 from inout_aug.paste._perturb import Perturb, check_perturb, draw_perturbation
 from inout_aug.paste.foreground import Foreground, find_foreground
 from inout_aug.paste.perlin import Field, Floats, Perlin
@@ -21,7 +20,6 @@ from inout_aug.sample import Image, Mask, Params, check_image
 
 Range: TypeAlias = float | tuple[float, float]
 Preset: TypeAlias = Literal["memseg", "draem", "faithful"]
-_Number = TypeVar("_Number", int, float)
 
 _ATTEMPTS = 4
 _LEAST_CELL = 4  # pixels
@@ -149,18 +147,18 @@ class MemSegPaste:
         self.field = chosen["field"]
         self.cells = as_powers(chosen["cells"])
         self.angle = as_range("angle", chosen["angle"], low=-360, high=360)
-        self.threshold = _within("threshold", chosen["threshold"], -math.inf, math.inf)
+        self.threshold = as_number("threshold", chosen["threshold"], low=-1e3, high=1e3)
         self.opacity = as_range("opacity", chosen["opacity"], low=0.01, high=1)
-        self.p_texture = _within("p_texture", chosen["p_texture"], 0, 1)
+        self.p_texture = as_number("p_texture", chosen["p_texture"], low=0, high=1)
         self.texture_fit = check_fit(chosen["texture_fit"])
         self.grid = as_grid(chosen["grid"])
         self.perturb = check_perturb(chosen["perturb"])
         self.perturb_texture = chosen["perturb_texture"]
         self.foreground = chosen["foreground"]
-        self.min_area = None if chosen["min_area"] is None else _within("min_area", chosen["min_area"], 1, math.inf)
-        self.max_area_fraction = _within("max_area_fraction", chosen["max_area_fraction"], 0, 1)
-        self.min_contrast = _within("min_contrast", chosen["min_contrast"], 0, math.inf)
-        self.feather = _within("feather", chosen["feather"], 0, math.inf)
+        self.min_area = _as_area(chosen["min_area"])
+        self.max_area_fraction = as_number("max_area_fraction", chosen["max_area_fraction"], low=0, high=1)
+        self.min_contrast = as_number("min_contrast", chosen["min_contrast"], low=0, high=1e3)
+        self.feather = as_number("feather", chosen["feather"], low=0, high=1e4)
         self.defect_class = as_defect_class(chosen["defect_class"])
         if self.foreground is not None and not callable(self.foreground):
             kind = type(self.foreground).__name__
@@ -301,10 +299,12 @@ def as_grid(grid: Sequence[int]) -> tuple[int, int]:
     return int(grid[0]), int(grid[1])
 
 
-def _within(name: str, value: _Number, low: float, high: float) -> _Number:
-    if not low <= value <= high:
-        raise ValueError(f"{name} is in [{low:g}, {high:g}]; got {value!r}")
-    return value
+def _as_area(pixels: int | None) -> int | None:
+    if pixels is None:
+        return None
+    if not isinstance(pixels, int | np.integer) or pixels < 1:
+        raise ValueError(f"min_area is a number of pixels, at least 1, or None; got {pixels!r}")
+    return int(pixels)
 
 
 def _describe(value: object) -> str:

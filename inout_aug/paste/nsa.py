@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from inout_aug.paste._colour import with_channels
+from inout_aug.paste._colour import full_scale, to_levels, with_channels
 from inout_aug.paste._options import as_defect_class, as_number, as_range, digest
 from inout_aug.paste._poisson import Floats, poisson_change
 from inout_aug.plugin import HostRefused
@@ -95,7 +95,6 @@ class NSA:
     def apply(self, image: Image, params: Params) -> tuple[Image, Mask]:
         """Blend the patches in, one after the other; the mask is where the host changed visibly."""
         check_image(image)
-        full = np.iinfo(image.dtype).max
         out, mask = image.copy(), np.zeros(image.shape[:2], np.uint8)
         for patch in params["patches"]:
             y, x, height, width = patch["from"]
@@ -106,8 +105,8 @@ class NSA:
             source = _resized(_like(origin[y : y + height, x : x + width], image), high + 2, wide + 2)
             change = poisson_change(host, source, mixed=self.mixed)
             # the median removes grain, as in the paper
-            seen = cv2.medianBlur((np.abs(change).max(axis=2) > self.visible * full).astype(np.uint8), 5)
-            blended = np.clip(np.rint(host[1:-1, 1:-1] + change), 0, full).astype(image.dtype)
+            seen = cv2.medianBlur((np.abs(change).max(axis=2) > self.visible * full_scale(image)).astype(np.uint8), 5)
+            blended = to_levels(host[1:-1, 1:-1] + change, image.dtype)
             target = np.s_[top : top + high, left : left + wide]
             np.copyto(out[target], blended, where=seen[..., None] > 0)
             mask[target] |= seen
@@ -118,7 +117,7 @@ class NSA:
 
 def _like(source: Image, host: Image) -> Floats:
     """Return a source in the host's number of channels and on its scale."""
-    scaled = source.astype(np.float32) * np.float32(np.iinfo(host.dtype).max / np.iinfo(source.dtype).max)
+    scaled = source.astype(np.float32) * np.float32(full_scale(host) / full_scale(source))
     return with_channels(scaled, host.shape[2])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inout_aug.paste import _walk
+from inout_aug.paste._colour import full_scale, to_levels
 from inout_aug.paste._options import as_defect_class, as_names, as_range, log_uniform, settings
 from inout_aug.paste._raster import rasterise
 from inout_aug.plugin import HostRefused
@@ -74,7 +75,7 @@ class StrokePaste:
     def make_params(self, image: Image, rng: np.random.Generator) -> Params:
         """Draw the kind, the step per channel in grey levels, and strokes as lists of (y, x, radius, opacity)."""
         check_image(image)
-        side, full = min(image.shape[:2]), np.iinfo(image.dtype).max
+        side, full = min(image.shape[:2]), full_scale(image)
         kind = self.kinds[rng.integers(len(self.kinds))]
         if kind == "spot":
             strokes = _walk.spot(rng, max(2.0, side * log_uniform(rng, self.diameter)))
@@ -110,7 +111,7 @@ class StrokePaste:
         added = opacity[rows, columns, None] * np.asarray(params["step"], np.float32)
         rows, columns = rows + top, columns + left
         host = image[rows, columns]
-        painted = np.clip(np.rint(host + added), 0, np.iinfo(image.dtype).max).astype(image.dtype)
+        painted = to_levels(host + added, image.dtype)
         if np.array_equal(painted, host):
             raise HostRefused(
                 f"a {params['tone']} {params['kind']} would not show: the host is as {params['tone']} there"

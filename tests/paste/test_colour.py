@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 import pytest
 
-from inout_aug.paste._colour import TO_GREY, colour_matrix, is_grey, recolour, with_depth
+from inout_aug.paste._colour import TO_GREY, colour_matrix, is_grey, recolour, to_levels, with_depth
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (200, 3), np.uint8)
 
@@ -48,6 +48,14 @@ def test_recolouring_is_linear_then_rounded_and_clipped(dtype, scale, off):
 def test_grey_is_exactly_grey():
     changed = recolour(COLOURS, matrix=TO_GREY * 0.93, shift=3.7)
     assert np.ptp(changed, axis=1).max() == 0
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_real_values_become_the_nearest_levels(dtype):
+    white = np.iinfo(dtype).max
+    levels = to_levels(np.array([-3.0, 0.4, 1.6, white - 0.4, white + 9.0], np.float32), np.dtype(dtype))
+    assert levels.dtype == dtype
+    assert levels.tolist() == [0, 0, 2, white, white]
 
 
 def test_a_depth_is_changed_at_the_same_brightness():

@@ -1,11 +1,14 @@
 import math
 
+import numpy as np
 import pytest
 
 from inout_aug.paste._options import as_names, as_number, as_range
 
 
-@pytest.mark.parametrize(("given", "kept"), [(2, (2.0, 2.0)), ((1, 3), (1.0, 3.0)), ([0, 0], (0.0, 0.0))])
+@pytest.mark.parametrize(
+    ("given", "kept"), [(2, (2.0, 2.0)), (np.float32(0.5), (0.5, 0.5)), ((1, 3), (1.0, 3.0)), ([0, 0], (0.0, 0.0))]
+)
 def test_a_scalar_is_fixed_and_a_pair_is_a_range(given, kept):
     assert as_range("size", given, low=0, high=3) == kept
 
@@ -17,7 +20,8 @@ def test_a_range_is_ascending_and_within_bounds(wrong):
 
 
 def test_a_number_is_no_range():
-    assert as_number("share", 1, low=0, high=1) == 1.0
+    for one in (1, np.float32(1), np.int64(1)):
+        assert as_number("share", one, low=0, high=1) == 1.0
     for wrong in ((0.1, 0.2), -0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=r"share is a number in \[0, 1\]; got"):
             as_number("share", wrong, low=0, high=1)
