@@ -103,7 +103,8 @@ def test_weights_of_the_lattice_lines_are_sharpened_fades_and_ramps(power, stret
         away, small = np.arange(samples) * step - np.arange(lines)[:, None], 1e-4
         for found, value in zip(weights[number], (ramp, fade) if ramp_first else (fade, ramp), strict=True):
             bend = (value(away + small) - 2 * value(away) + value(away - small)) / small**2
-            assert np.abs(found - (value(away) - step**2 / 12 * bend)).max() < 2e-5
+            # the third derivative jumps at lattice lines, where differences are off by its size times theirs
+            assert np.abs(found - (value(away) - step**2 / 12 * bend)).max() < 1e-4
 
 
 @pytest.mark.gpu
