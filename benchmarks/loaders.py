@@ -2,7 +2,7 @@
 
 A process decides by where its heap puts the buffers how fast a loader is, for as long as it lives, and favours now one
 loader and now the other by some per cent. So a case is measured in several fresh processes, in each of which all take
-turns, and the median of the processes' ratios is told.
+turns, and the median of the processes' ratios is told: more processes tell more than more epochs.
 """
 
 from __future__ import annotations

@@ -183,8 +183,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="what to measure")
     parser.add_argument("--repeats", type=int, default=200, help="fields, and pastes of each kind and size")
     parser.add_argument("--import-repeats", type=int, default=7)
-    parser.add_argument("--loader-repeats", type=int, default=5, help="epochs of each loader in each process")
-    parser.add_argument("--loader-processes", type=int, default=5, help="in which a loader is measured")
+    parser.add_argument("--loader-repeats", type=int, default=2, help="epochs of each loader in each process")
+    parser.add_argument("--loader-processes", type=int, default=7, help="in which a loader is measured")
     parser.add_argument("--textures", type=Path, help="folder of textures; default: procedural ones")
     parser.add_argument(
         "--seed", type=int, default=0, help="of the peers and the loaders; our pastes are seeded by number"
