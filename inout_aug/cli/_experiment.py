@@ -28,7 +28,7 @@ from inout_aug.plugin import Member, Paster, distribution_of
 # yields what `Collate` makes of items
 Loader: TypeAlias = DataLoader[Any]
 
-BATCH = 32
+BATCH = 16
 _RATIO = 0.5
 _MOST_AT_ONCE = 4  # beyond, threads wait for the interpreter more than they compute
 
@@ -167,10 +167,13 @@ def run(
             raise CancelledError
         tick(arm)
 
+    collate = Collate(training, protocol.size)
     runs = [(arm, seed) for arm in arms if arm.learns(protocol.shots) for seed in protocol.seeds]
     with _one_thread_each(), ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_AT_ONCE)) as pool:
         futures = {
-            (arm.name, seed): pool.submit(_train_and_score, arm, seed, training, test, protocol, partial(checked, arm))
+            (arm.name, seed): pool.submit(
+                _train_and_score, arm, seed, training, test, protocol, collate, partial(checked, arm)
+            )
             for arm, seed in runs
         }
         try:
@@ -197,9 +200,14 @@ def measure(logits: Tensor, labels: Tensor) -> Score:
 
 
 def _train_and_score(
-    arm: Arm, seed: int, training: Pictures, test: Pictures, protocol: Protocol, tick: Callable[[], object]
+    arm: Arm,
+    seed: int,
+    training: Pictures,
+    test: Pictures,
+    protocol: Protocol,
+    collate: Collate,
+    tick: Callable[[], object],
 ) -> Score:
-    collate = Collate(training, protocol.size)
     dataset = wrap(training, arm.members, protocol.shots, seed)
     sampler = draws(arm, dataset, protocol.steps * BATCH, seed)
     loader: Loader = DataLoader(dataset, BATCH, sampler=sampler, collate_fn=collate)

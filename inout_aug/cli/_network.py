@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_WIDTHS = (16, 32, 64, 96)
+_WIDTHS = (8, 16, 48, 96)
 _LEARNING_RATE, _WEIGHT_DECAY = 2e-3, 1e-2
 
 
@@ -81,7 +81,9 @@ def predict(network: SmallNet, batches: Iterable[tuple[Tensor, Tensor]]) -> tupl
 
 def _flipped(images: Tensor, rng: torch.Generator) -> Tensor:
     """Mirror each image along each axis, or not."""
-    for axis in (2, 3):
-        chosen = torch.rand(len(images), generator=rng) < 0.5
-        images = torch.where(chosen[:, None, None, None], images.flip(axis), images)
+    chosen = torch.stack([torch.rand(len(images), generator=rng) < 0.5 for _ in range(2)], dim=1)
+    images = images.clone()
+    for image, along in zip(images, chosen.tolist(), strict=True):
+        if any(along):
+            image.copy_(image.flip([axis for axis, mirrored in enumerate(along, 1) if mirrored]))
     return images

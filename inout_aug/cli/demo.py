@@ -37,7 +37,7 @@ def demo(
     textures: Annotated[Path | None, Option(help="Folder of texture pictures, for memseg.")] = None,
     checkpoint: Annotated[Path | None, Option(help="What inout-aug train defect-gen made, for defect-gen.")] = None,
     seeds: Annotated[int, Option(min=1, help="Trainings of each kind.")] = 3,
-    steps: Annotated[int, Option(min=2, help="Batches of a training.")] = 400,
+    steps: Annotated[int, Option(min=2, help="Batches of a training.")] = 300,
     pixels: Annotated[int, Option(min=1024, help="Most pixels of an image; a larger one is shrunk.")] = 128 * 128,
     out: Annotated[Path, Option(help="Folder for the report.")] = Path("inout-demo"),
     seed: Annotated[int, Option(min=0, help="First of the seeds.")] = 0,

@@ -259,13 +259,14 @@ def test_opening_many_shards_is_quick_and_small(tmp_path: Path) -> None:
     import tracemalloc
 
     filled(tmp_path, 500, shard_size=1, shape=(16, 16, 1))
-    tracemalloc.start()
-    start = time.perf_counter()
+    # of this process, and untraced: other tests run beside this one
+    start = time.process_time()
     cache = SampleCache(tmp_path)
-    seconds = time.perf_counter() - start
+    assert time.process_time() - start < 2.0
+    tracemalloc.start()
+    again = SampleCache(tmp_path)
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(cache) == 500
+    assert len(cache) == len(again) == 500
     # a thousand times the samples per shard cost the same: nothing per sample is read
     assert used < 2 << 20
-    assert seconds < 2.0
