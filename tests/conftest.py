@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,8 @@ settings.load_profile("inout")
 # workers of the loader tests share two cores
 torch.set_num_threads(1)
 cv2.setNumThreads(1)
+# a server that has imported torch forks workers in no time, else each of them imports it
+multiprocessing.set_forkserver_preload(["inout_aug.augment", "torch.utils.data"])
 
 
 @pytest.fixture(scope="session")
