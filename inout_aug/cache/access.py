@@ -45,8 +45,8 @@ def find_shard(folder: Folder, group: Group, number: int, identity: Mapping[str,
     name = group.name(number)
     try:
         head, size = folder.read(name, 0, HEAD_BYTES)
-        start = header_length(head, size)
-        if start > len(head):
+        # again where it was replaced meanwhile by one whose header is longer
+        while (start := header_length(head, size)) > len(head):
             head, size = folder.read(name, 0, start)
     except FileNotFoundError:
         return None
@@ -125,13 +125,7 @@ def read_columns(folder: Folder, shard: Shard) -> Arrays:
     """
     header, layout = shard.header, shard.group.layout
     pixels = layout.fields(header.rows, header.record_bytes)["image"]
-    try:
-        data, _ = folder.read(shard.name, 0, header.start + pixels.start)
-    except FileNotFoundError:
-        data = b""
-    if hashlib.sha256(data[: header.start]).digest() != header.stamp or len(data) < header.start + pixels.start:
-        raise _changed(folder, shard)
-    return view_arrays(data, layout, header)
+    return view_arrays(_read_first(folder, shard, header.start + pixels.start), layout, header)
 
 
 def first_record(folder: Folder, shard: Shard) -> tuple[int, Mapping[str, Any]]:
@@ -144,8 +138,28 @@ def first_record(folder: Folder, shard: Shard) -> tuple[int, Mapping[str, Any]]:
     columns = read_columns(folder, shard)
     field = shard.group.layout.fields(shard.header.rows, shard.header.record_bytes)["record"]
     start = shard.header.start + field.start
-    record, _ = folder.read(shard.name, start, start + int(columns["record_end"][0]))
+    try:
+        record, _ = folder.read(shard.name, start, start + int(columns["record_end"][0]))
+    except FileNotFoundError:
+        raise _changed(folder, shard) from None
+    # these bytes are of another file if one took its place after the first read
+    _read_first(folder, shard, shard.header.start)
     return int(columns["index"][0]), decode_record(record)
+
+
+def _read_first(folder: Folder, shard: Shard, stop: int) -> bytes:
+    """Return the first `stop` bytes of a shard, its header among them.
+
+    Raises:
+        CacheChanged: Its file was replaced or removed since `find_shard`.
+    """
+    try:
+        data, _ = folder.read(shard.name, 0, stop)
+    except FileNotFoundError:
+        raise _changed(folder, shard) from None
+    if hashlib.sha256(data[: shard.header.start]).digest() != shard.header.stamp or len(data) < stop:
+        raise _changed(folder, shard)
+    return data
 
 
 def _altered(shard: Shard, arrays: Arrays) -> str:
