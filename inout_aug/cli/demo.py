@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _FEW = 5
 _CACHED = 64  # in-distribution samples, for all seeds
+# minutes either way: procedural defects are plain, but more ways to train are compared there
+_STEPS, _STEPS_PROCEDURAL = 800, 300
 
 
 def demo(
@@ -37,7 +39,7 @@ def demo(
     textures: Annotated[Path | None, Option(help="Folder of texture pictures, for memseg.")] = None,
     checkpoint: Annotated[Path | None, Option(help="What inout-aug train defect-gen made, for defect-gen.")] = None,
     seeds: Annotated[int, Option(min=1, help="Trainings of each kind.")] = 3,
-    steps: Annotated[int, Option(min=2, help="Batches of a training.")] = 300,
+    steps: Annotated[int | None, Option(min=2, help="Batches of a training: 800 on DATA, else 300.")] = None,
     pixels: Annotated[int, Option(min=1024, help="Most pixels of an image; a larger one is shrunk.")] = 128 * 128,
     out: Annotated[Path, Option(help="Folder for the report.")] = Path("inout-demo"),
     seed: Annotated[int, Option(min=0, help="First of the seeds.")] = 0,
@@ -71,6 +73,7 @@ def demo(
             train = Pictures(train_part, size, _bar(progress, "reading training images", len(train_part)))
             test = Pictures(test_part, size, _bar(progress, "reading test images", len(test_part)))
             wanted = _shots(shots, train, test)
+            steps = steps or (_STEPS_PROCEDURAL if data is None else _STEPS)
             protocol = Protocol(shots=wanted, seeds=range(seed, seed + seeds), steps=steps, size=extent(train, test))
         normals = [Sample(item["image"]) for item in train.items if not item["label"]]
         ready: dict[str, Paster | SampleSource] = {}
@@ -84,7 +87,7 @@ def demo(
         with _progress() as progress:
             sheets = {k: paste_sheet(train, each, n=12, seed=seed, title=f"{k} on {name}") for k, each in ready.items()}
             arms = make_arms(ready)
-            bars = {arm.name: _bar(progress, arm.name, seeds * steps) for arm in arms if arm.learns(wanted)}
+            bars = {arm.name: _bar(progress, arm.name, seeds * protocol.steps) for arm in arms if arm.learns(wanted)}
             outcomes = run(arms, train, test, protocol, lambda arm: bars[arm.name]())
         summaries = {}
         for arm in arms[2:]:
