@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inout_aug import InOutAugment, MemSegPaste
@@ -57,14 +57,16 @@ def test_strength_scales_the_difference():
     assert lowest == [175, 150, 100]
 
 
+@example(seed=0, angle=0.0, scale=0.501953125)
 @given(seed=st.integers(0, 2**32), angle=st.floats(-180, 180), scale=st.floats(0.5, 2))
 def test_area_follows_scale_at_any_angle(seed, angle, scale):
-    paster = CopyPaste([defective(box=np.s_[20:44, 20:36])], scale=scale, angle=angle, strength=1)
+    # so large that a row and a column more, whose pixels' centres are just inside, are less than the tolerance
+    paster = CopyPaste([defective(box=np.s_[12:52, 18:46])], scale=scale, angle=angle, strength=1)
     host = np.full((128, 128, 1), 200, np.uint8)
 
     image, mask = paster.apply(host, paster.make_params(host, stream(seed)))
 
-    assert np.count_nonzero(mask) == pytest.approx(24 * 16 * scale**2, rel=0.2)
+    assert np.count_nonzero(mask) == pytest.approx(40 * 28 * scale**2, rel=0.2)
     np.testing.assert_array_equal(image[mask == 0], 200)
 
 
