@@ -12,7 +12,7 @@ import runpy
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -65,8 +65,8 @@ def _serve(connection: Connection) -> None:
             return
         for package in packages:
             import_module(package)
-        with ExitStack() as stack:
-            logs = [Path(stack.enter_context(tempfile.NamedTemporaryFile()).name) for _ in environments]
+        with tempfile.TemporaryDirectory() as folder:
+            logs = [Path(folder) / str(number) for number in range(len(environments))]
             processes = [
                 context.Process(target=_execute, args=(argv, environment, log))
                 for environment, log in zip(environments, logs, strict=True)

@@ -81,9 +81,9 @@ def predict(network: SmallNet, batches: Iterable[tuple[Tensor, Tensor]]) -> tupl
 
 def _flipped(images: Tensor, rng: torch.Generator) -> Tensor:
     """Mirror each image along each axis, or not."""
-    chosen = torch.stack([torch.rand(len(images), generator=rng) < 0.5 for _ in range(2)], dim=1)
+    chosen = torch.rand(2, len(images), generator=rng) < 0.5
     images = images.clone()
-    for image, along in zip(images, chosen.tolist(), strict=True):
+    for image, along in zip(images, chosen.T.tolist(), strict=True):
         if any(along):
             image.copy_(image.flip([axis for axis, mirrored in enumerate(along, 1) if mirrored]))
     return images

@@ -54,8 +54,9 @@ def run(fresh, name, environments=({},)):
     needs(name)
     packages = ["torchvision.models", "inout_aug.datasets", *NEEDS[name]]
     ended = fresh.run([str(EXAMPLES / f"{name}.py"), "--quick"], environments, packages)
-    assert [each.exit_code for each in ended] == [0] * len(ended), "".join(each.said for each in ended)[-3000:]
-    return "".join(each.said for each in ended)
+    said = "".join(each.said for each in ended)
+    assert [each.exit_code for each in ended] == [0] * len(ended), said[-3000:]
+    return said
 
 
 @pytest.mark.parametrize("name", sorted(NEEDS.keys() - {"accelerate_training"}))
