@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inout_aug.cache.errors import CacheDamaged, CacheTooNew
+from inout_aug.cache.fingerprint import digest_of
 from inout_aug.sample import MIN_SIDE
 
 FORMAT = 1
@@ -200,7 +201,11 @@ def _encode_header(
             "shard": str(number),
             "scores": json.dumps(layout.scores),
             "gates": json.dumps(layout.gates),
-            "sha256": json.dumps({name: digests[name] for name in fields}, separators=(",", ":")),
+            "sha256": json.dumps(
+                # the version is all that is neither known to a reader nor of an array
+                {"package": digest_of(identity["package"])} | {name: digests[name] for name in fields},
+                separators=(",", ":"),
+            ),
         }
     }
     for name, field in fields.items():
@@ -246,6 +251,7 @@ def decode_header(head: bytes, size: int, layout: Layout, identity: Mapping[str,
         written_as = str(metadata["format"])
         rows, record_bytes = claims["index"]["shape"][0], claims["record"]["shape"][0]
         digests = {str(name): str(digest) for name, digest in json.loads(metadata["sha256"]).items()}
+        del digests["package"]  # written again below
         claimed = {key: str(metadata[key]) for key in ("package", *identity)}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         raise CacheDamaged("its header is not one that inout-aug writes") from None

@@ -39,8 +39,8 @@ mapped goes on reading that.
 ============== ==================== ==================================================================
 
 Its metadata: ``format``, ``package`` (version), ``cache`` (the manifest's key), ``generator``, ``fingerprint``,
-``shard`` (its number), ``scores`` and ``gates`` (names, JSON), ``sha256`` (of each array, JSON). A reader computes the
-header that must be there and refuses any other: sizes and offsets of a file are never believed.
+``shard`` (its number), ``scores`` and ``gates`` (names, JSON), ``sha256`` (of ``package`` and of each array, JSON). A
+reader computes the header that must be there and refuses any other: sizes and offsets of a file are never believed.
 
 **The manifest** has ``format``, ``key`` (the digest of all that decides the samples), ``generator``, ``fingerprint``,
 ``seed``, ``groups`` (for each shape: layout, shard_size, count), and ``sha256`` of all this. File names follow from it;
