@@ -138,13 +138,23 @@ def first_record(folder: Folder, shard: Shard) -> tuple[int, Mapping[str, Any]]:
     columns = read_columns(folder, shard)
     field = shard.group.layout.fields(shard.header.rows, shard.header.record_bytes)["record"]
     start = shard.header.start + field.start
-    try:
-        record, _ = folder.read(shard.name, start, start + int(columns["record_end"][0]))
-    except FileNotFoundError:
-        raise _changed(folder, shard) from None
+    record = _read(folder, shard, start, start + int(columns["record_end"][0]))
     # these bytes are of another file if one took its place after the first read
     _read_first(folder, shard, shard.header.start)
     return int(columns["index"][0]), decode_record(record)
+
+
+def _read(folder: Folder, shard: Shard, start: int, stop: int) -> bytes:
+    """Return bytes [start, stop) of a shard's file, whichever that is by now.
+
+    Raises:
+        CacheChanged: There is none any more.
+    """
+    try:
+        data, _ = folder.read(shard.name, start, stop)
+    except FileNotFoundError:
+        raise _changed(folder, shard) from None
+    return data
 
 
 def _read_first(folder: Folder, shard: Shard, stop: int) -> bytes:
@@ -153,10 +163,7 @@ def _read_first(folder: Folder, shard: Shard, stop: int) -> bytes:
     Raises:
         CacheChanged: Its file was replaced or removed since `find_shard`.
     """
-    try:
-        data, _ = folder.read(shard.name, 0, stop)
-    except FileNotFoundError:
-        raise _changed(folder, shard) from None
+    data = _read(folder, shard, 0, stop)
     if hashlib.sha256(data[: shard.header.start]).digest() != shard.header.stamp or len(data) < stop:
         raise _changed(folder, shard)
     return data
