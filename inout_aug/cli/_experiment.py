@@ -211,7 +211,7 @@ def _train_and_score(
     dataset = wrap(training, arm.members, protocol.shots, seed)
     sampler = draws(arm, dataset, protocol.steps * BATCH, seed)
     loader: Loader = DataLoader(dataset, BATCH, sampler=sampler, collate_fn=collate)
-    network = train(loader, channels=len(collate.mean), steps=protocol.steps, seed=seed, tick=tick)
+    network = train(loader, channels=collate.channels, steps=protocol.steps, seed=seed, tick=tick)
     return measure(*predict(network, DataLoader(test, BATCH, collate_fn=collate)))
 
 

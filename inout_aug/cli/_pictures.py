@@ -71,27 +71,25 @@ class Collate:
     def __init__(self, pictures: Pictures, size: Size) -> None:
         self.size = size
         normals = [_to_unit(item["image"]) for item in pictures.items if not item["label"]]
-        self.mean = np.mean([image.mean(axis=(0, 1)) for image in normals], axis=0)
-        variance = np.mean([np.square(image - self.mean).mean(axis=(0, 1)) for image in normals], axis=0)
-        self.std = np.sqrt(variance).clip(_LEAST_STD)
+        mean = np.mean([image.mean(axis=(0, 1)) for image in normals], axis=0)
+        variance = np.mean([np.square(image - mean).mean(axis=(0, 1)) for image in normals], axis=0)
+        std = np.sqrt(variance).clip(_LEAST_STD)
+        self.channels = len(mean)
         # of a whole row: where NumPy's inner loop is the channels of one pixel, it takes nine times as long
-        self._scale, self._shift = (
-            np.tile(each, size[1]).astype(np.float32) for each in (1 / self.std, self.mean / self.std)
-        )
+        self._scale, self._shift = (np.tile(each, size[1]).astype(np.float32) for each in (1 / std, mean / std))
 
     def __call__(self, items: Sequence[Item]) -> tuple[Tensor, Tensor]:
         """Return images, float32 (N, C, H, W), and labels, float32 (N,), 1 = defective."""
-        channels = len(self.mean)
-        rows = np.zeros((len(items), self.size[0], self.size[1] * channels), np.float32)
+        rows = np.zeros((len(items), self.size[0], self.size[1] * self.channels), np.float32)
         for canvas, item in zip(rows, items, strict=True):
             image = item["image"]
-            height, values = image.shape[0], image.shape[1] * channels
-            top, left = (self.size[0] - height) // 2, (self.size[1] - image.shape[1]) // 2 * channels
+            height, values = image.shape[0], image.shape[1] * self.channels
+            top, left = (self.size[0] - height) // 2, (self.size[1] - image.shape[1]) // 2 * self.channels
             inside = canvas[top : top + height, left : left + values]
             np.multiply(image.reshape(height, values), self._scale[:values] / np.iinfo(image.dtype).max, out=inside)
             inside -= self._shift[:values]
         labels = torch.tensor([float(item["label"] != 0) for item in items])
-        return torch.from_numpy(rows.reshape(len(items), *self.size, channels)).permute(0, 3, 1, 2), labels
+        return torch.from_numpy(rows.reshape(len(items), *self.size, self.channels)).permute(0, 3, 1, 2), labels
 
 
 def extent(*parts: Pictures) -> Size:

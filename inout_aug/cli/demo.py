@@ -31,7 +31,7 @@ def demo(
     format: Annotated[Format | None, Option(help="How that folder is laid out.")] = None,  # noqa: A002
     category: Annotated[str | None, Option(help="Folder below DATA, for mvtec.")] = None,
     material: Annotated[str | None, Option(help="Of the procedural surfaces: metal (default), cast or fabric.")] = None,
-    shots: Annotated[str | None, Option(help="Real defects to train with: 0, 5 (default), ... or all.")] = None,
+    shots: Annotated[str | None, Option(help=f"Real defects to train with: 0, {_FEW} (default), ... or all.")] = None,
     generator: Annotated[
         list[str] | None,
         Option(help="memseg, cutpaste, nsa, stroke, defect-gen, or one of an installed package; may be repeated."),
@@ -39,7 +39,9 @@ def demo(
     textures: Annotated[Path | None, Option(help="Folder of texture pictures, for memseg.")] = None,
     checkpoint: Annotated[Path | None, Option(help="What inout-aug train defect-gen made, for defect-gen.")] = None,
     seeds: Annotated[int, Option(min=1, help="Trainings of each kind.")] = 3,
-    steps: Annotated[int | None, Option(min=2, help="Batches of a training: 800 on DATA, else 300.")] = None,
+    steps: Annotated[
+        int | None, Option(min=2, help=f"Batches of a training: {_STEPS} on DATA, else {_STEPS_PROCEDURAL}.")
+    ] = None,
     pixels: Annotated[int, Option(min=1024, help="Most pixels of an image; a larger one is shrunk.")] = 128 * 128,
     out: Annotated[Path, Option(help="Folder for the report.")] = Path("inout-demo"),
     seed: Annotated[int, Option(min=0, help="First of the seeds.")] = 0,
