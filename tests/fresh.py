@@ -11,10 +11,9 @@ import os
 import runpy
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,56 +25,35 @@ class Ended(NamedTuple):
     said: str
 
 
-class Fresh:
-    """Asks a fresh process to run scripts, see `fresh_process`."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def run(
-        self, argv: Sequence[str], environments: Sequence[Mapping[str, str]] = ({},), packages: Sequence[str] = ()
-    ) -> list[Ended]:
-        """Run a script, `argv[0]`, at once with each of some environments, after importing packages."""
-        self._connection.send((argv, environments, packages))
-        ended: list[Ended] = self._connection.recv()
-        return ended
+def fresh_process() -> ProcessPoolExecutor:
+    """Return what runs functions in one new process, which starts with the first, in the environment of then."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
-@contextmanager
-def fresh_process() -> Iterator[Fresh]:
-    """Give a process that has the environment of now, and ends with the block."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,))
-    process.start()
-    theirs.close()
-    try:
-        yield Fresh(ours)
-    finally:
-        ours.close()
-        process.join()
+def run_forked(
+    argv: Sequence[str], environments: Sequence[Mapping[str, str]], packages: Sequence[str] = ()
+) -> list[Ended]:
+    """Run a script, `argv[0]`, at once with each of some environments, in forks of this process.
 
-
-def _serve(connection: Connection) -> None:
+    Args:
+        argv: The script, and what it is told.
+        environments: What is added to this process's own, for each fork.
+        packages: This process imports them first.
+    """
+    for package in packages:
+        import_module(package)
     context = multiprocessing.get_context("fork")
-    while True:
-        try:
-            argv, environments, packages = connection.recv()
-        except EOFError:
-            return
-        for package in packages:
-            import_module(package)
-        with tempfile.TemporaryDirectory() as folder:
-            logs = [Path(folder) / str(number) for number in range(len(environments))]
-            processes = [
-                context.Process(target=_execute, args=(argv, environment, log))
-                for environment, log in zip(environments, logs, strict=True)
-            ]
-            for process in processes:
-                process.start()
-            for process in processes:
-                process.join()
-            connection.send([Ended(p.exitcode, log.read_text()) for p, log in zip(processes, logs, strict=True)])
+    with tempfile.TemporaryDirectory() as folder:
+        logs = [Path(folder) / str(number) for number in range(len(environments))]
+        processes = [
+            context.Process(target=_execute, args=(argv, environment, log))
+            for environment, log in zip(environments, logs, strict=True)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        return [Ended(p.exitcode, log.read_text()) for p, log in zip(processes, logs, strict=True)]
 
 
 def _execute(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:

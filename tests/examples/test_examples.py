@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fresh import fresh_process
+from fresh import fresh_process, run_forked
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NEEDS = {
@@ -53,7 +53,8 @@ def test_an_example_is_short_and_marks_the_lines_that_are_ours(name):
 def run(fresh, name, environments=({},)):
     needs(name)
     packages = ["torchvision.models", "inout_aug.datasets", *NEEDS[name]]
-    ended = fresh.run([str(EXAMPLES / f"{name}.py"), "--quick"], environments, packages)
+    script = [str(EXAMPLES / f"{name}.py"), "--quick"]
+    ended = fresh.submit(run_forked, script, environments, packages).result()
     said = "".join(each.said for each in ended)
     assert [each.exit_code for each in ended] == [0] * len(ended), said[-3000:]
     return said
